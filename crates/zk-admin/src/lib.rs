@@ -1,0 +1,1 @@
+//! Every word an operator reads: four-letter words, HTTP bodies, metric names

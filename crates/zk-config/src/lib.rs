@@ -1,0 +1,1 @@
+//! zoo.cfg, dynamic file and environment to one checked Config

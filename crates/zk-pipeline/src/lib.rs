@@ -1,0 +1,1 @@
+//! Sessions and the path of a request

@@ -1,0 +1,1 @@
+//! The words of the protocol: ids, records, opcodes, error codes, packets

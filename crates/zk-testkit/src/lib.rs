@@ -1,0 +1,1 @@
+//! For tests: raw client, process launcher, vectors, comparison with Java

@@ -1,0 +1,1 @@
+//! The data tree: applies transactions, answers reads
