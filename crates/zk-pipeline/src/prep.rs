@@ -240,9 +240,8 @@ impl Prep {
             TxnHeader { session: who.session, cxid: who.cxid, zxid: self.last, time: now.wall, op };
         self.undo = Some(Vec::new());
         let before = self.digest;
-        let done = request
-            .map_err(RequestError::from)
-            .and_then(|request| self.request(tree, who, &header, request));
+        let done =
+            request.map_err(RequestError::from).and_then(|request| self.request(tree, who, &header, request));
         match done {
             Ok(txn) => {
                 self.undo = None;
@@ -537,9 +536,7 @@ impl Prep {
         // A pending node that replaces a deleted one has list and data of its own.
         let node = tree.get(key);
         match (pending, node) {
-            (Some(p), node) => {
-                Ok(View { stat: p.stat, children: p.children, pending: Some(p), node })
-            }
+            (Some(p), node) => Ok(View { stat: p.stat, children: p.children, pending: Some(p), node }),
             (None, Some(n)) => {
                 Ok(View { stat: n.persisted(), children: n.num_children(), pending: None, node })
             }
@@ -569,10 +566,8 @@ impl Prep {
                 None => tree.get(path).map(Node::digest),
             };
             let new = change.node.as_ref().map(|p| p.digest);
-            self.digest = self
-                .digest
-                .wrapping_sub(old.unwrap_or(0).into())
-                .wrapping_add(new.unwrap_or(0).into());
+            self.digest =
+                self.digest.wrapping_sub(old.unwrap_or(0).into()).wrapping_add(new.unwrap_or(0).into());
         }
         let key: Arc<str> = match self.overlay.get_key_value(path) {
             Some((key, _)) => key.clone(),

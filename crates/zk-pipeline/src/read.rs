@@ -128,7 +128,10 @@ impl<'a> ReadContext<'a> {
                 self.may(node, Perms::READ | Perms::ADMIN)?;
                 let plain = self.may(node, Perms::ADMIN).is_ok();
                 reply::frame(out, xid, zxid, ok, |w| {
-                    w.vector(Some(node.acl()), |w, a: &Acl| if plain { a.write(w) } else { auth::masked(a).write(w) });
+                    w.vector(
+                        Some(node.acl()),
+                        |w, a: &Acl| if plain { a.write(w) } else { auth::masked(a).write(w) },
+                    );
                     node.stat().write(w);
                 });
             }
@@ -256,4 +259,3 @@ fn children(node: Node<'_>, w: &mut Writer<'_, BytesMut>) {
 pub fn watch_answer(out: &mut BytesMut, xid: Xid, zxid: Zxid, found: bool) {
     reply::error(out, xid, zxid, if found { ErrorCode::Ok } else { ErrorCode::NoWatcher });
 }
-

@@ -215,7 +215,11 @@ fn a_failed_write_takes_a_zxid_and_sees_what_is_in_flight() {
 fn a_failed_multi_leaves_nothing_in_flight() {
     let mut h = Host::new();
     let s = h.session(1);
-    h.write(1, s, WriteRequest::Multi(vec![create("/m", 0), create("/m/x", 2), delete("/none"), create("/n", 0)]));
+    h.write(
+        1,
+        s,
+        WriteRequest::Multi(vec![create("/m", 0), create("/m/x", 2), delete("/none"), create("/n", 0)]),
+    );
     h.write(1, s, create("/m", 0));
     h.commit();
     let Txn::Multi(subs) = &h.log[1].txn else { panic!() };
@@ -283,7 +287,10 @@ fn a_session_that_is_silent_ends_and_one_that_was_heard_stays() {
     // It does not come back.
     h.input(Input::Connect { conn: ConnId(3), session: s, timeout: 4000 });
     h.input(Input::Connect { conn: ConnId(4), session: t, timeout: 4000 });
-    assert_eq!(h.told(), vec!["3 refused".to_owned(), "2 closed".to_owned(), format!("4 session {t:x} 4000")]);
+    assert_eq!(
+        h.told(),
+        vec!["3 refused".to_owned(), "2 closed".to_owned(), format!("4 session {t:x} 4000")]
+    );
 }
 
 #[test]
@@ -332,7 +339,8 @@ enum Step {
 }
 
 fn any_path() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4).prop_map(|v| format!("/{}", v.join("/")))
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4)
+        .prop_map(|v| format!("/{}", v.join("/")))
 }
 
 fn any_write(depth: u32) -> BoxedStrategy<WriteRequest> {
