@@ -382,7 +382,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut seen: Vec<_> = KEYS.iter().map(|k| (k.name, k.place == Place::File, k.place == Place::Bare)).collect();
+        let mut seen: Vec<_> =
+            KEYS.iter().map(|k| (k.name, k.place == Place::File, k.place == Place::Bare)).collect();
         seen.sort_unstable();
         let count = seen.len();
         seen.dedup();

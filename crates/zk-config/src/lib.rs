@@ -9,7 +9,7 @@
 //!
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
 //! environment), `keys` (every known key and what becomes of it), `zoo_cfg` (which setting counts),
-//! `members` (server lines), `config` (the result and its rules), `error`.
+//! `members` (server lines), `config` (the result), `load` (its rules), `error`.
 //!
 //! ```
 //! let loaded = zk_config::parse_bytes(b"dataDir=/var/lib/zookeeper\nclientPort=2181\ntickTime=2000\n")?;
@@ -27,12 +27,17 @@ pub mod config;
 pub mod error;
 pub mod jvm_flags;
 pub mod keys;
+pub mod load;
 pub mod members;
 pub mod properties;
 pub mod zoo_cfg;
 
-pub use config::{Config, Loaded, parse_bytes};
+pub use config::{Config, Loaded};
 pub use error::{ConfigError, Level, Note, Origin, Secret};
 pub use jvm_flags::Env;
+pub use load::parse_bytes;
 pub use members::{Endpoint, PeerType};
 pub use zoo_cfg::Setting;
+
+#[cfg(test)]
+mod tests;

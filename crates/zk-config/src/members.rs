@@ -112,7 +112,9 @@ impl Server {
             let (address, named) = parse_address(part.trim())?;
             match (peer_type, named) {
                 (Some(a), Some(b)) if a != b => {
-                    return Err("the addresses of one server must not differ in participant and observer".into());
+                    return Err(
+                        "the addresses of one server must not differ in participant and observer".into()
+                    );
                 }
                 (None, Some(_)) => peer_type = named,
                 _ => {}
@@ -127,9 +129,10 @@ fn parse_client(text: &str) -> Result<Endpoint, String> {
     let parts = split_host(text)?;
     match parts.as_slice() {
         [p] => Ok(Endpoint::any(port(p)?)),
-        [host, p] => {
-            Ok(Endpoint { host: Some(host.clone()).filter(|h| !matches!(h.as_str(), "" | "0.0.0.0")), port: port(p)? })
-        }
+        [host, p] => Ok(Endpoint {
+            host: Some(host.clone()).filter(|h| !matches!(h.as_str(), "" | "0.0.0.0")),
+            port: port(p)?,
+        }),
         _ => Err(SERVER_FORM.into()),
     }
 }
@@ -139,7 +142,8 @@ fn parse_address(text: &str) -> Result<(PeerAddress, Option<PeerType>), String> 
     let (host, quorum, election, peer_type) = match parts.as_slice() {
         [host, quorum, election] => (host, quorum, election, None),
         [host, quorum, election, kind] => {
-            let kind = PeerType::parse(kind).ok_or("the last part of the address must be participant or observer")?;
+            let kind = PeerType::parse(kind)
+                .ok_or("the last part of the address must be participant or observer")?;
             (host, quorum, election, Some(kind))
         }
         _ => return Err(SERVER_FORM.into()),
@@ -147,7 +151,8 @@ fn parse_address(text: &str) -> Result<(PeerAddress, Option<PeerType>), String> 
     if host.is_empty() {
         return Err(SERVER_FORM.into());
     }
-    let address = PeerAddress { host: host.clone(), quorum_port: port(quorum)?, election_port: port(election)? };
+    let address =
+        PeerAddress { host: host.clone(), quorum_port: port(quorum)?, election_port: port(election)? };
     if address.quorum_port == address.election_port {
         return Err("the two ports of a server must differ".into());
     }
@@ -233,9 +238,21 @@ mod tests {
     #[test]
     fn wrong_server_lines() {
         for text in [
-            "", "zk1", "zk1:2888", "zk1:2888:3888:leader", "zk1:2888:2888", "zk1:x:3888", "zk1:2888:70000",
-            ":2888:3888", "[::1:2888:3888", "[::1]2888:3888", "zk1:2888:3888;a:b:c", "zk1:2888:3888;x",
-            "a:1:2:observer|b:1:2:participant", "a:1:2|", "zk1:2888:3888;1;2",
+            "",
+            "zk1",
+            "zk1:2888",
+            "zk1:2888:3888:leader",
+            "zk1:2888:2888",
+            "zk1:x:3888",
+            "zk1:2888:70000",
+            ":2888:3888",
+            "[::1:2888:3888",
+            "[::1]2888:3888",
+            "zk1:2888:3888;a:b:c",
+            "zk1:2888:3888;x",
+            "a:1:2:observer|b:1:2:participant",
+            "a:1:2|",
+            "zk1:2888:3888;1;2",
         ] {
             assert!(Server::parse(text).is_err(), "{text:?}");
         }

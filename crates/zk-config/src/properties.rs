@@ -4,7 +4,8 @@
 //! `\uXXXX` (one UTF-16 unit each), and lines joined by a trailing backslash.
 //!
 //! differs: Java reads bytes as ISO-8859-1. Here a file that is valid UTF-8 is read as UTF-8, since
-//! that is what its author saw; any other file is read as Java does. A byte order mark is dropped.
+//! that is what its author saw; any other file is read as Java does. A byte order mark is dropped, and
+//! so is an entry with neither key nor value (a lone `=`, or a backslash at the end of the file).
 
 use std::path::Path;
 
@@ -13,6 +14,9 @@ use crate::error::{ConfigError, Origin};
 /// Largest file that is read. Real ones have a few hundred bytes, and a server line of an ensemble
 /// of 255 members has less than 1 KiB.
 pub const MAX_BYTES: usize = 1 << 20;
+
+/// Most entries that are read, so that remarks about them stay bounded, too.
+pub const MAX_ENTRIES: usize = 10_000;
 
 /// One key with its value, in file order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +58,14 @@ impl Properties {
                 origin: Origin::File { path: path.into(), line },
                 reason: reason.into(),
             };
+            if entries.len() == MAX_ENTRIES {
+                return Err(syntax("more than 10000 entries, is it a configuration file"));
+            }
             let key = unescape(key).map_err(syntax)?;
             let value = unescape(value).map_err(syntax)?;
+            if key.is_empty() && value.is_empty() {
+                continue;
+            }
             entries.push(Entry { key: java_trim(&key).into(), value: java_trim(&value).into(), line });
         }
         Ok(Self { entries, reads_unlike_java })
@@ -236,7 +246,10 @@ mod tests {
 
     #[test]
     fn comments_and_empty_lines() {
-        check("#a=1\n  ! b=2\n\n \t \nc=3 # no comment\n#x\\\nd=4", &[("c", "3 # no comment", 5), ("d", "4", 7)]);
+        check(
+            "#a=1\n  ! b=2\n\n \t \nc=3 # no comment\n#x\\\nd=4",
+            &[("c", "3 # no comment", 5), ("d", "4", 7)],
+        );
     }
 
     #[test]
@@ -251,6 +264,8 @@ mod tests {
         check("a=1\\\\\\\n2", &[("a", "1\\2", 1)]);
         check("a=1\\\n\nb=2", &[("a", "1", 1), ("b", "2", 3)]);
         check("a=1\\", &[("a", "1", 1)]);
+        check("a=1\n\\", &[("a", "1", 1)]);
+        check("a=1\n\\\n", &[("a", "1", 1)]);
         check("a\\\nb=1", &[("ab", "1", 1)]);
     }
 
@@ -287,5 +302,7 @@ mod tests {
     fn too_large_is_refused() {
         let error = Properties::parse(Path::new("z"), &vec![b'a'; MAX_BYTES + 1]).expect_err("too large");
         assert!(matches!(error, ConfigError::TooLarge { .. }));
+        let error = Properties::parse(Path::new("z"), &b"a\n".repeat(MAX_ENTRIES + 1)).expect_err("too many");
+        assert_eq!(error.to_string(), "z:10001: more than 10000 entries, is it a configuration file");
     }
 }

@@ -1,11 +1,6 @@
 //! From bytes to settings: which key counts, where it was set, and what to tell the operator.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use crate::{
     error::{ConfigError, Level, Note, Origin, is_secret},
@@ -26,9 +21,10 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The value, or dots when it is a password.
+    /// The value for a message: its beginning, or dots when it is a password.
     pub fn shown(&self) -> &str {
-        if is_secret(&self.key) { "…" } else { &self.value }
+        const LONGEST: usize = 200;
+        if is_secret(&self.key) { "…" } else { &self.value[..self.value.floor_char_boundary(LONGEST)] }
     }
 
     pub(crate) fn invalid(&self, allowed: impl Into<String>) -> ConfigError {
@@ -102,7 +98,8 @@ impl Settings {
     /// Adds one key as if it stood in the file.
     pub fn put(&mut self, setting: Setting) {
         let written = setting.key.as_str();
-        let name = keys::ALIASES.iter().find(|(alias, _)| *alias == written).map_or(written, |(_, name)| name);
+        let name =
+            keys::ALIASES.iter().find(|(alias, _)| *alias == written).map_or(written, |(_, name)| name);
         if is_file_key(name) {
             let name = name.to_owned();
             self.put_file(name, setting);
@@ -189,7 +186,9 @@ impl Settings {
             }
             let (level, text) = match key.status {
                 Status::Used | Status::Ensemble => continue,
-                Status::Later(what) => (Level::Warn, format!("{} has no effect yet: {what} is missing", setting.key)),
+                Status::Later(what) => {
+                    (Level::Warn, format!("{} has no effect yet: {what} is missing", setting.key))
+                }
                 Status::Nothing(why) => (Level::Info, format!("{} has no effect: {why}", setting.key)),
             };
             notes.push(Note { level, origin: Some(setting.origin.clone()), text });
@@ -278,7 +277,8 @@ mod tests {
 
     #[test]
     fn keys_go_where_java_looks_for_them() {
-        let s = gather("tickTime=1\nsnapCount=2\njute.maxbuffer=3\nmultiAddress.enabled=true\nserver.1=x", "");
+        let s =
+            gather("tickTime=1\nsnapCount=2\njute.maxbuffer=3\nmultiAddress.enabled=true\nserver.1=x", "");
         assert_eq!(s.file.keys().collect::<Vec<_>>(), ["multiAddress.enabled", "server.1", "tickTime"]);
         assert_eq!(s.properties.keys().collect::<Vec<_>>(), ["jute.maxbuffer", "zookeeper.snapCount"]);
     }
@@ -296,7 +296,10 @@ mod tests {
 
     #[test]
     fn documented_spellings_are_taken() {
-        let s = gather("connectionMaxTokens=5", "-Dzookeeper.requestThrottleLimit=6 -Dleader.closeSocketAsync=true");
+        let s = gather(
+            "connectionMaxTokens=5",
+            "-Dzookeeper.requestThrottleLimit=6 -Dleader.closeSocketAsync=true",
+        );
         assert_eq!(s.properties["zookeeper.connection_throttle_tokens"].value, "5");
         assert_eq!(s.properties["zookeeper.request_throttle_max_requests"].value, "6");
         assert_eq!(s.properties["zookeeper.leader.closeSocketAsync"].value, "true");
@@ -306,7 +309,10 @@ mod tests {
     #[test]
     fn unknown_keys_warn_with_a_hint() {
         assert_eq!(
-            notes("ticktime=1\nsnapCont=1\nzookeeper.snapCount=1\nfoo.bar=1", "-Dzookeeper.tickTime=5 -Dother=1"),
+            notes(
+                "ticktime=1\nsnapCont=1\nzookeeper.snapCount=1\nfoo.bar=1",
+                "-Dzookeeper.tickTime=5 -Dother=1"
+            ),
             [
                 "-D in SERVER_JVMFLAGS: zookeeper.tickTime is not a key that ZooKeeper knows, it has no effect, \
                  it is tickTime and belongs into the file",
@@ -329,17 +335,29 @@ mod tests {
 
     #[test]
     fn flags_of_a_jvm_are_one_warning() {
-        assert_eq!(notes("", "-Xmx1g -XX:+UseG1GC -Djava.awt.headless=true"), [
-            "flags for a JVM have no effect: -Xmx1g -XX:+UseG1GC"
-        ]);
+        assert_eq!(
+            notes("", "-Xmx1g -XX:+UseG1GC -Djava.awt.headless=true"),
+            ["flags for a JVM have no effect: -Xmx1g -XX:+UseG1GC"]
+        );
     }
 
     #[test]
     fn numbers_as_java_decodes_them() {
         let cases = [
-            ("10", Some(10)), ("+10", Some(10)), ("-5", Some(-5)), ("0x10", Some(16)), ("#f", Some(15)),
-            ("010", Some(8)), ("08", None), (" 7", None), ("-0x1", Some(-1)), ("", None), ("--1", None),
-            ("0", Some(0)), ("0x-1", None), ("99999999999999999999", None),
+            ("10", Some(10)),
+            ("+10", Some(10)),
+            ("-5", Some(-5)),
+            ("0x10", Some(16)),
+            ("#f", Some(15)),
+            ("010", Some(8)),
+            ("08", None),
+            (" 7", None),
+            ("-0x1", Some(-1)),
+            ("", None),
+            ("--1", None),
+            ("0", Some(0)),
+            ("0x-1", None),
+            ("99999999999999999999", None),
         ];
         for (text, number) in cases {
             assert_eq!(decode_number(text), number, "{text:?}");
@@ -355,15 +373,18 @@ mod tests {
         );
         s.note_effects();
         let found: Vec<_> = s.notes.iter().map(ToString::to_string).collect();
-        assert_eq!(found, [
-            "zoo.cfg:2: admin.forceHttps=maybe is neither true nor false",
-            "zoo.cfg:2: admin.forceHttps has no effect yet: the admin HTTP server is missing",
-            "zoo.cfg:1: flushDelay has no effect: a batch is what gathered during the last sync, no timer is involved",
-            "zoo.cfg:4: nio.numWorkerThreads=x is not a number, it is ignored as Java does",
-            "zoo.cfg:4: nio.numWorkerThreads has no effect: zkd sizes its threads itself",
-            "zoo.cfg:5: snapCount=ten is not a number, the default 100000 is taken as Java does",
-            "zoo.cfg:3: ssl.keyStore.password has no effect yet: TLS is missing",
-        ]);
+        assert_eq!(
+            found,
+            [
+                "zoo.cfg:2: admin.forceHttps=maybe is neither true nor false",
+                "zoo.cfg:2: admin.forceHttps has no effect yet: the admin HTTP server is missing",
+                "zoo.cfg:1: flushDelay has no effect: a batch is what gathered during the last sync, no timer is involved",
+                "zoo.cfg:4: nio.numWorkerThreads=x is not a number, it is ignored as Java does",
+                "zoo.cfg:4: nio.numWorkerThreads has no effect: zkd sizes its threads itself",
+                "zoo.cfg:5: snapCount=ten is not a number, the default 100000 is taken as Java does",
+                "zoo.cfg:3: ssl.keyStore.password has no effect yet: TLS is missing",
+            ]
+        );
         assert!(!format!("{s:?}").contains("pw"));
     }
 }
