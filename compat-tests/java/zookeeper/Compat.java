@@ -162,15 +162,19 @@ public class Compat {
             z.close();
         });
         test("session-reopen", r -> {
-            Client a = open();
+            Client a = open(ZKP, 8000);
+            long id = a.getSessionId();
+            byte[] pw = a.getSessionPasswd();
             a.create(r + "/e", null, OPEN, CreateMode.EPHEMERAL);
+            ctl("pause"); // or the two would take the session from each other
             Log l = new Log();
-            ZooKeeper b = new ZooKeeper(ZK, 8000, l, a.getSessionId(), a.getSessionPasswd());
+            ZooKeeper b = new ZooKeeper(ZK, 8000, l, id, pw);
             l.await(KeeperState.SyncConnected);
-            eq(a.getSessionId(), b.getSessionId());
-            eq(a.getSessionId(), b.exists(r + "/e", false).getEphemeralOwner());
+            eq(id, b.getSessionId());
+            eq(id, b.exists(r + "/e", false).getEphemeralOwner());
             b.close();
             try (Client c = open()) { eq(null, c.exists(r + "/e", false)); }
+            ctl("resume");
             a.close();
         });
         test("session-wrong-password", r -> {
