@@ -65,11 +65,11 @@ def lines(cmd, env, limit, cwd=None, stderr=None):
     yield None if killed else p.returncode
 
 
-def program(ctx, client, cmd, limit, env=None, cwd=None, server=None):
+def program(ctx, client, cmd, limit, env=None, cwd=None, server=None, control=Control):
     """Runs a program that prints `plan`, `ok` and `FAIL` lines."""
     own = server is None
     server = server or ctx.server(client)
-    control = Control(server)
+    control = control(server)
     results, plan, code, last = [], [], None, time.time()
     full = dict(os.environ, ZK_SUPER=SUPER, QUICK="1" if ctx.quick else "", **control.env)
     full.update(env or {})
