@@ -11,7 +11,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use jute::Reader;
 use zk_pipeline::{ConnId, Input, Now, Pipeline, PipelineConfig};
-use zk_proto::client::{AuthPacket, ConnectRequest, ConnectResponse, ReadRequest, RequestHeader, WriteRequest};
+use zk_proto::client::{
+    AuthPacket, ConnectRequest, ConnectResponse, ReadRequest, RequestHeader, WriteRequest,
+};
 use zk_proto::txn::LogEntry;
 use zk_proto::{AuthId, OpCode, SessionId};
 use zk_tree::{Effects, Tree, TreeOptions};

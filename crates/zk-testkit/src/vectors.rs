@@ -66,7 +66,8 @@ pub fn parse(text: &str) -> anyhow::Result<Vec<Line>> {
         if line.is_empty() {
             continue;
         }
-        let (direction, hex) = line.split_once(' ').with_context(|| format!("line {}: no direction", i + 1))?;
+        let (direction, hex) =
+            line.split_once(' ').with_context(|| format!("line {}: no direction", i + 1))?;
         let from = match direction {
             "C>S" | "I>A" | "L>M" => From::Active,
             "S>C" | "A>I" | "M>L" => From::Passive,
