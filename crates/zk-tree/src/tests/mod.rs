@@ -28,6 +28,7 @@ pub(crate) type Dump = BTreeMap<String, Full>;
 
 /// The whole tree, found by walking from the root.
 pub(crate) fn dump(tree: &Tree) -> Dump {
+    tree.store.check();
     fn walk(node: Node<'_>, path: String, out: &mut Dump) {
         assert_eq!(node.path(), path);
         let tree_stat = node.stat();
