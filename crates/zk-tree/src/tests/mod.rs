@@ -52,6 +52,12 @@ pub(crate) fn dump(tree: &Tree) -> Dump {
     for path in out.keys() {
         assert_eq!(tree.get(path).expect("it is in the index").path(), *path);
     }
+    let missing = out.keys().map(|p| format!("{p}x"));
+    let paths: Vec<String> = out.keys().cloned().chain(missing).collect();
+    let mut found = Vec::new();
+    tree.get_many(&paths.iter().map(String::as_str).collect::<Vec<_>>(), &mut found);
+    let one_by_one: Vec<_> = paths.iter().map(|p| tree.get(p).map(Node::id)).collect();
+    assert_eq!(found.into_iter().map(|n| n.map(Node::id)).collect::<Vec<_>>(), one_by_one);
     out
 }
 
