@@ -331,7 +331,7 @@ impl Tree {
         if self.acls.release(acl) {
             fx.touched.acls.insert(acl);
         }
-        self.store.remove(id, path);
+        self.store.remove(id);
         if let Some(QuotaNode::Limits(prefix)) = quota::role(path) {
             self.quotas.remove(prefix);
         }

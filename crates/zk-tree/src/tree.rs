@@ -114,6 +114,15 @@ impl Tree {
         self.store.find(path).map(|id| self.node(id))
     }
 
+    /// The nodes at many paths, into `found`, in their order. A look-up mostly
+    /// waits for memory; here the waits of up to 32 look-ups overlap.
+    pub fn get_many<'t>(&'t self, paths: &[&str], found: &mut Vec<Option<Node<'t>>>) {
+        for batch in paths.chunks(32) {
+            self.store.touch(batch);
+            found.extend(batch.iter().map(|path| self.get(path)));
+        }
+    }
+
     pub(crate) fn node(&self, id: NodeId) -> Node<'_> {
         Node { tree: self, id }
     }
@@ -389,7 +398,7 @@ impl<'t> Node<'t> {
     /// is the number of creations and deletions; containers and times to live
     /// have no owner to show. ref: DataNode.copyStat.
     pub fn stat(self) -> Stat {
-        let s = self.persisted();
+        let (s, data_len) = self.tree.store.stat_and_data_len(self.id);
         let children = self.num_children() as i32;
         let owner = match owner::classify(s.ephemeral_owner, self.tree.options.extended_types) {
             OwnerKind::Session(session) => session.0,
@@ -404,7 +413,7 @@ impl<'t> Node<'t> {
             cversion: s.cversion.wrapping_mul(2).wrapping_sub(children),
             aversion: s.aversion,
             ephemeral_owner: owner,
-            data_length: self.data().map_or(0, <[u8]>::len) as i32,
+            data_length: data_len as i32,
             num_children: children,
             pzxid: s.pzxid,
         }
