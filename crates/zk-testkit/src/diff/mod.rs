@@ -32,7 +32,13 @@ pub const KNOWN: &[(&str, &str)] = &[
     ("order of children", "the reference answers in hash order; getChildren and getChildren2 are sorted"),
     ("order of identities", "a hash set in the reference: whoAmI, and the entries that `auth` became, are sorted"),
     ("order of ephemerals", "getEphemerals, and the events of one closeSession, are in hash order; sorted"),
+    ("digests", "cover times and owners; `hash` is compared by its zxids only, digests by the tests of files"),
     ("version", "the text of `srvr` names the build; only zxid, mode and node count are compared"),
+    (
+        "setACL in flight",
+        "3.9.4 checks requests pipelined behind a setACL sometimes against the old list (mended later, see \
+         PrepRequestProcessor of 3.10), so that a setACL ends its window",
+    ),
     (
         "undecodable writes",
         "sent to zkd only: it answers -5 and takes no zxid (row 57); the reference logs an error under a used zxid",
@@ -354,7 +360,9 @@ fn compare_end(
             let _ = writeln!(text, "srvr: {x} and {y}");
         }
     }
-    let (x, y) = (first.word("hash")?, second.word("hash")?);
+    // Digests cover times and owners and differ; the zxids they are kept for do not.
+    let zxids = |text: String| text.lines().map(|l| l.split(':').next().unwrap_or(l).to_owned() + "\n").collect::<String>();
+    let (x, y) = (zxids(first.word("hash")?), zxids(second.word("hash")?));
     if x != y {
         let differ = x.lines().zip(y.lines()).find(|(x, y)| x != y);
         let _ = writeln!(text, "hash: {} and {} lines, first difference {differ:?}", x.lines().count(), y.lines().count());
