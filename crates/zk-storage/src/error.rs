@@ -130,17 +130,17 @@ pub enum StorageError {
         /// Where the mark is looked for.
         log_root: PathBuf,
     },
-    /// The mirror knows more than snapshot and log together.
-    #[error("the mirror in {} cannot be read ({why}), and snapshots and log end at {reached} while it held {mirror}; restore the log files, or remove this server's version-2 so that it copies the data from the others", path.display())]
-    MirrorLost {
-        /// The mirror's directory.
-        path: PathBuf,
-        /// Why it cannot be used.
+    /// What is readable ends before what was there.
+    #[error("{} held transactions up to {floor}, but {why}, and what can be read ends at {reached}; restore the missing files, or remove this server's version-2 so that it copies the data from the others", dir.display())]
+    StateLost {
+        /// The version-2 directory.
+        dir: PathBuf,
+        /// Why the newest state cannot be used.
         why: String,
-        /// How far snapshots and log reach.
+        /// How far the rest reaches.
         reached: Zxid,
-        /// How far the mirror reached.
-        mirror: Zxid,
+        /// How far the newest state reached.
+        floor: Zxid,
     },
     /// A file is where it does not belong. ref: FileTxnSnapLog.checkLogDir.
     #[error("{} does not belong here: dataDir and dataLogDir differ, snapshots go to the first and logs to the second; move the file, or correct the two settings", path.display())]

@@ -79,6 +79,7 @@ pub struct LogReader {
     /// Length and checksum of the last entry, to know a repetition by.
     last_sum: (usize, u32),
     tail: Option<Tail>,
+    seen: Option<Zxid>,
     failed: bool,
 }
 
@@ -139,6 +140,7 @@ impl LogReader {
             last: base,
             last_sum: (0, 0),
             tail: None,
+            seen: None,
             failed: false,
         })
     }
@@ -152,6 +154,11 @@ impl LogReader {
     /// The torn tail of the last file, once the reader is at its end.
     pub fn tail(&self) -> Option<&Tail> {
         self.tail.as_ref()
+    }
+
+    /// The last sound entry that was read, handed out or not.
+    pub fn seen(&self) -> Option<Zxid> {
+        self.seen
     }
 
     fn advance(&mut self) -> Result<Option<LogRecord>> {
@@ -196,6 +203,7 @@ impl LogReader {
             |source| StorageError::LogRecord { path: path.to_owned(), offset, source };
         let header = TxnHeader::read(&mut Reader::new(payload)).map_err(undecodable)?;
         let zxid = header.zxid;
+        self.seen = self.seen.max(Some(zxid));
         let same = self.last_sum == (payload.len(), sum);
         self.last_sum = (payload.len(), sum);
         if zxid <= self.after {

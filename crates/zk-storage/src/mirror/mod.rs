@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -118,7 +118,8 @@ pub struct Mirror {
 struct Db {
     db: DB,
     path: PathBuf,
-    _lock: DirLock,
+    /// Released after the database is closed: fields go in order.
+    locks: Mutex<Vec<DirLock>>,
 }
 
 /// Keeps other processes out of a directory for as long as it lives.
@@ -144,6 +145,11 @@ impl DirLock {
 }
 
 impl Db {
+    fn into_lock(self) -> Option<DirLock> {
+        drop(self.db);
+        self.locks.into_inner().expect("nobody panics with it").pop()
+    }
+
     fn fail(&self, source: rocksdb::Error) -> StorageError {
         StorageError::Mirror { path: self.path.clone(), source }
     }
@@ -174,28 +180,53 @@ impl Mirror {
         options: MirrorOptions,
         lock: DirLock,
     ) -> Result<Mirror> {
+        Self::open_or_return(version_dir, options, lock).map_err(|(e, _)| e)
+    }
+
+    /// Gives the lock back when the mirror cannot be opened.
+    pub(crate) fn open_or_return(
+        version_dir: &Path,
+        options: MirrorOptions,
+        lock: DirLock,
+    ) -> std::result::Result<Mirror, (StorageError, Option<DirLock>)> {
         let path = Self::dir(version_dir);
-        fs::create_dir_all(&path).map_err(|e| StorageError::io("create", &path, e))?;
+        if let Err(e) = fs::create_dir_all(&path) {
+            return Err((StorageError::io("create", &path, e), Some(lock)));
+        }
         let cache = Cache::new_lru_cache(options.block_cache);
         let families = Table::ALL.map(|t| {
             ColumnFamilyDescriptor::new(t.name(), family_options(t, &cache, options.flush_bytes))
         });
-        let db = DB::open_cf_descriptors(&database_options(options.flush_bytes), &path, families)
-            .map_err(|source| StorageError::Mirror { path: path.clone(), source })?;
-        let db = Db { db, path, _lock: lock };
-        let applied = view::applied(&db)?;
-        let durable = applied.map(|a| a.zxid);
+        let db = match DB::open_cf_descriptors(&database_options(options.flush_bytes), &path, families) {
+            Ok(db) => db,
+            Err(source) => return Err((StorageError::Mirror { path, source }, Some(lock))),
+        };
+        let db = Db { db, path, locks: Mutex::new(vec![lock]) };
+        let applied = match view::applied(&db) {
+            Ok(a) => a,
+            Err(e) => return Err((e, db.into_lock())),
+        };
         Ok(Mirror {
             db: Arc::new(db),
             options,
             applied,
-            durable,
+            durable: applied.map(|a| a.zxid),
             dirty_bytes: 0,
             dirty_since: None,
             large: HashMap::new(),
             hasher: RandomState::new(),
             digests: true,
         })
+    }
+
+    /// Closes it and gives the directory's lock back, unless a reader lives.
+    pub(crate) fn close(self) -> Option<DirLock> {
+        Arc::try_unwrap(self.db).ok()?.into_lock()
+    }
+
+    /// Keeps another directory locked as long as this one.
+    pub(crate) fn also_lock(&self, lock: Option<DirLock>) {
+        self.db.locks.lock().expect("nobody panics with it").extend(lock);
     }
 
     /// What it stands at. `None`: it is empty, or a rebuild did not finish.
@@ -368,6 +399,11 @@ impl std::fmt::Debug for Mirror {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mirror").field("path", &self.db.path).field("applied", &self.applied).finish()
     }
+}
+
+/// Whether a version-2 directory has a mirror, usable or not.
+pub(crate) fn exists(version_dir: &Path) -> bool {
+    Mirror::dir(version_dir).join("CURRENT").exists()
 }
 
 /// Removes the files of a mirror that cannot be opened or trusted.

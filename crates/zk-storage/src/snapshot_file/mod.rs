@@ -23,6 +23,7 @@ use zk_tree::{Loader, Node, Tree, TreeOptions};
 
 pub use reader::{SnapshotDigest, SnapshotEnd, read_snapshot};
 pub use writer::SnapshotWriter;
+pub(crate) use writer::remove_leftovers;
 
 use crate::error::{Result, StorageError};
 use crate::names;
