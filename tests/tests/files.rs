@@ -15,9 +15,7 @@ use zk_testkit::{tree, vectors};
 const SESSION_MS: i32 = 60_000;
 
 fn config() -> Config {
-    Config::default()
-        .line("maxSessionTimeout", 120_000)
-        .property("znode.container.checkIntervalMs", i32::MAX)
+    Config::default().line("maxSessionTimeout", 120_000).property("znode.container.checkIntervalMs", i32::MAX)
 }
 
 fn super_user(server: &Server) -> anyhow::Result<Conn> {
@@ -105,7 +103,7 @@ fn check(server: &Server, due: &State) -> anyhow::Result<()> {
     let zxid = c.ping()?.zxid.0;
     ensure!(zxid == due.zxid + 1, "zxid {zxid:#x} after {:#x}", due.zxid);
     let tree = tree::read(&mut c)?;
-    let differences = tree::compare(&due.tree, &tree, |path, a, b| stats_of_quota(path, a, b));
+    let differences = tree::compare(&due.tree, &tree, stats_of_quota);
     ensure!(differences.is_empty(), "{} took over another tree:\n{differences}", server.name());
     for session in &due.sessions {
         let mut owner = Conn::reopen(server.addr(), *session, SESSION_MS)?;
@@ -179,7 +177,8 @@ fn check_logs(server: &Server) -> anyhow::Result<()> {
     logs.sort();
     let mut last = None;
     for (first, path) in logs {
-        let records = vectors::log_records(&std::fs::read(&path)?).with_context(|| path.display().to_string())?;
+        let records =
+            vectors::log_records(&std::fs::read(&path)?).with_context(|| path.display().to_string())?;
         for (i, r) in records.iter().enumerate() {
             let entry = zk_proto::txn::LogEntry::decode(&r.payload)?;
             let zxid = entry.header.zxid.0;

@@ -8,8 +8,8 @@
 use anyhow::{Context, ensure};
 use jute::{Reader, Writer};
 use zk_proto::client::{
-    AuthPacket, ConnectRequest, ConnectResponse, ReadRequest, ReplyHeader, RequestHeader, SetWatches, WatcherEvent,
-    WriteRequest,
+    AuthPacket, ConnectRequest, ConnectResponse, ReadRequest, ReplyHeader, RequestHeader, SetWatches,
+    WatcherEvent, WriteRequest,
 };
 use zk_proto::txn::LogEntry;
 use zk_proto::{Acl, OpCode, Xid, Zxid};
@@ -47,7 +47,11 @@ fn client_file(name: &str) -> anyhow::Result<usize> {
             }
             From::Passive if line.note.starts_with("ConnectResponse") => {
                 let r = ConnectResponse::decode(line.payload()?).with_context(at)?;
-                ensure!(Some(r.read_only.is_some()) == connect.map(|c| c.is_some()), "{}: readOnly byte", at());
+                ensure!(
+                    Some(r.read_only.is_some()) == connect.map(|c| c.is_some()),
+                    "{}: readOnly byte",
+                    at()
+                );
                 ensure!(r.timeout == 0 || r.password == r.session.password(), "{}: password", at());
                 let mut out = Vec::new();
                 r.encode(&mut out);
@@ -104,7 +108,8 @@ fn auth_bytes(p: &AuthPacket<'_>) -> Vec<u8> {
 /// A server never writes a read request, so that the encoder is the tests' own.
 fn read_bytes(op: OpCode, read: &ReadRequest<'_>) -> Vec<u8> {
     let kind = |k: &zk_proto::client::WatcherKind| *k as i32 + 1;
-    let list = |l: &[std::borrow::Cow<'_, str>]| Some(l.iter().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>());
+    let list =
+        |l: &[std::borrow::Cow<'_, str>]| Some(l.iter().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>());
     match read {
         ReadRequest::Exists { path, watch }
         | ReadRequest::GetData { path, watch }
@@ -198,7 +203,12 @@ fn logged_transactions_come_back_to_the_byte() {
         for (i, record) in log.iter().enumerate() {
             let entry = LogEntry::decode(&record.payload).unwrap();
             assert_eq!(entry.header.zxid, Zxid(first + i as i64), "{name}");
-            assert_eq!(entry.digest.is_none(), entry.header.op == OpCode::Error, "{name} at {}", record.offset);
+            assert_eq!(
+                entry.digest.is_none(),
+                entry.header.op == OpCode::Error,
+                "{name} at {}",
+                record.offset
+            );
             let mut back = Vec::new();
             entry.encode(&mut back);
             assert_eq!(vectors::hex(&back), vectors::hex(&record.payload), "{name} at {}", record.offset);

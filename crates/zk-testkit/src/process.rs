@@ -110,7 +110,10 @@ pub fn java_class_path() -> anyhow::Result<String> {
         }
     };
     let text = fs::read_to_string(&file).with_context(|| {
-        format!("the reference's class path is missing ({}): run compat-tests/run --setup-only", file.display())
+        format!(
+            "the reference's class path is missing ({}): run compat-tests/run --setup-only",
+            file.display()
+        )
     })?;
     Ok(text.trim().to_owned())
 }
@@ -272,11 +275,7 @@ impl Server {
         let mut command = self.launcher.command(&zoo_cfg, &self.config)?;
         self.starts += 1;
         let output = File::create(self.log_file(self.starts))?;
-        command
-            .current_dir(self.home.path())
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+        command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         self.child = Some(command.spawn().with_context(|| format!("start {command:?}"))?);
         Ok(())
     }

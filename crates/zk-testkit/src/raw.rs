@@ -219,7 +219,8 @@ impl Conn {
     fn take_frame(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         let have = &self.input[self.start..];
         let Some((len, rest)) = have.split_first_chunk::<4>() else { return Ok(None) };
-        let len = usize::try_from(i32::from_be_bytes(*len)).map_err(|_| anyhow!("a frame of negative length"))?;
+        let len =
+            usize::try_from(i32::from_be_bytes(*len)).map_err(|_| anyhow!("a frame of negative length"))?;
         let Some(frame) = rest.get(..len) else { return Ok(None) };
         let frame = frame.to_vec();
         self.start += 4 + len;
@@ -305,7 +306,13 @@ impl Conn {
     }
 
     /// create; the final path.
-    pub fn create(&mut self, path: &str, data: &[u8], acl: &[RawAcl<'_>], flags: i32) -> anyhow::Result<String> {
+    pub fn create(
+        &mut self,
+        path: &str,
+        data: &[u8],
+        acl: &[RawAcl<'_>],
+        flags: i32,
+    ) -> anyhow::Result<String> {
         let body = request::create(Some(path.as_bytes()), Some(data), Some(acl), flags);
         match self.call(OpCode::Create, &body)?.ok()? {
             Body::Path(Some(p)) => Ok(String::from_utf8(p)?),
@@ -325,7 +332,9 @@ impl Conn {
         let (p, d) = (Some(path.as_bytes()), Some(data));
         let reply = match ttl {
             Some(ttl) => self.call(OpCode::CreateTtl, &request::create_ttl(p, d, Some(acl), flags, ttl))?,
-            None if flags == 4 => self.call(OpCode::CreateContainer, &request::create(p, d, Some(acl), flags))?,
+            None if flags == 4 => {
+                self.call(OpCode::CreateContainer, &request::create(p, d, Some(acl), flags))?
+            }
             None => self.call(OpCode::Create2, &request::create(p, d, Some(acl), flags))?,
         };
         match reply.ok()? {
@@ -358,13 +367,15 @@ impl Conn {
 
     /// setData.
     pub fn set_data(&mut self, path: &str, data: &[u8], version: i32) -> anyhow::Result<Stat> {
-        let reply = self.call(OpCode::SetData, &request::set_data(Some(path.as_bytes()), Some(data), version))?;
+        let reply =
+            self.call(OpCode::SetData, &request::set_data(Some(path.as_bytes()), Some(data), version))?;
         reply.ok()?.stat().context("no stat")
     }
 
     /// setACL.
     pub fn set_acl(&mut self, path: &str, acl: &[RawAcl<'_>], version: i32) -> anyhow::Result<Stat> {
-        let reply = self.call(OpCode::SetAcl, &request::set_acl(Some(path.as_bytes()), Some(acl), version))?;
+        let reply =
+            self.call(OpCode::SetAcl, &request::set_acl(Some(path.as_bytes()), Some(acl), version))?;
         reply.ok()?.stat().context("no stat")
     }
 
@@ -372,8 +383,10 @@ impl Conn {
     pub fn children(&mut self, path: &str, watch: bool) -> anyhow::Result<(Vec<String>, Stat)> {
         match self.call(OpCode::GetChildren2, &request::path_bool(Some(path.as_bytes()), watch))?.ok()? {
             Body::NamesStat(Some(n), s) => {
-                let mut names: Vec<String> =
-                    n.into_iter().map(|t| String::from_utf8_lossy(&t.unwrap_or_default()).into_owned()).collect();
+                let mut names: Vec<String> = n
+                    .into_iter()
+                    .map(|t| String::from_utf8_lossy(&t.unwrap_or_default()).into_owned())
+                    .collect();
                 names.sort();
                 Ok((names, s))
             }

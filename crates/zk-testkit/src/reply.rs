@@ -67,9 +67,7 @@ impl Body {
             Some(Create2 | CreateContainer | CreateTtl) => Self::PathStat(text(r)?, Stat::read(r)?),
             Some(Exists | SetData | SetAcl) => Self::Stat(Stat::read(r)?),
             Some(GetData | Reconfig) => Self::DataStat(text(r)?, Stat::read(r)?),
-            Some(GetAcl) => {
-                Self::AclStat(r.vector(|r| Ok((r.int()?, text(r)?, text(r)?)))?, Stat::read(r)?)
-            }
+            Some(GetAcl) => Self::AclStat(r.vector(|r| Ok((r.int()?, text(r)?, text(r)?)))?, Stat::read(r)?),
             Some(GetChildren | GetEphemerals) => Self::Names(r.vector(text)?),
             Some(GetChildren2) => Self::NamesStat(r.vector(text)?, Stat::read(r)?),
             Some(Multi | MultiRead) => {

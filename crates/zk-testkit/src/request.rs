@@ -113,7 +113,12 @@ pub fn multi(parts: &[(i32, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// reconfig.
-pub fn reconfig(joining: Option<&[u8]>, leaving: Option<&[u8]>, members: Option<&[u8]>, base: i64) -> Vec<u8> {
+pub fn reconfig(
+    joining: Option<&[u8]>,
+    leaving: Option<&[u8]>,
+    members: Option<&[u8]>,
+    base: i64,
+) -> Vec<u8> {
     body(|w| {
         w.buffer(joining);
         w.buffer(leaving);

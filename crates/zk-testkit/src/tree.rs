@@ -53,9 +53,13 @@ pub fn read_below(conn: &mut Conn, root: &str) -> anyhow::Result<Tree> {
             for (p, data, acl, children) in sent {
                 let data = conn.reply_to(data, OpCode::GetData)?.ok().with_context(|| p.clone())?;
                 let acl = conn.reply_to(acl, OpCode::GetAcl)?.ok().with_context(|| p.clone())?;
-                let children = conn.reply_to(children, OpCode::GetChildren2)?.ok().with_context(|| p.clone())?;
-                let (Body::DataStat(data, stat), Body::AclStat(acl, stat2), Body::NamesStat(Some(names), stat3)) =
-                    (data, acl, children)
+                let children =
+                    conn.reply_to(children, OpCode::GetChildren2)?.ok().with_context(|| p.clone())?;
+                let (
+                    Body::DataStat(data, stat),
+                    Body::AclStat(acl, stat2),
+                    Body::NamesStat(Some(names), stat3),
+                ) = (data, acl, children)
                 else {
                     bail!("unexpected bodies for {p}");
                 };
