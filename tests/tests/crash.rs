@@ -7,7 +7,7 @@
 use zk_testkit::crash::{self, Plan};
 use zk_testkit::process::launcher;
 
-use crate::env;
+use crate::support::env;
 
 #[test]
 fn nothing_acknowledged_is_lost_in_a_crash() {

@@ -5,12 +5,10 @@
 //! `compat-tests/run --setup-only`), fails the tests that need it.
 
 mod crash;
+mod differential;
+mod files;
+mod limits;
+mod support;
 mod vectors;
-
-/// A number or a word from the environment.
-fn env<T: std::str::FromStr>(name: &str, default: T) -> T {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not what it should be")),
-        Err(_) => default,
-    }
-}
+mod watches;
+mod wire;

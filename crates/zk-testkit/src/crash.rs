@@ -284,7 +284,10 @@ impl Writer {
             while self.writes.len() - self.acknowledged < DEPTH && !stop.load(Ordering::Relaxed) {
                 let write = self.next_write(&head);
                 head.apply(&write);
-                push_frame(&mut out, &request::frame(self.writes.len() as i32 + 1, write.op.to_i32(), &write.body));
+                push_frame(
+                    &mut out,
+                    &request::frame(self.writes.len() as i32 + 1, write.op.to_i32(), &write.body),
+                );
                 self.writes.push(write);
             }
             if !out.is_empty() && conn.send_bytes(&out).is_err() {
@@ -368,7 +371,10 @@ impl Writer {
                     self.writes.len(),
                     self.dir,
                     first.unwrap_or_default(),
-                    self.writes[self.acknowledged..].iter().map(|w| (w.op, w.effects.len())).collect::<Vec<_>>()
+                    self.writes[self.acknowledged..]
+                        .iter()
+                        .map(|w| (w.op, w.effects.len()))
+                        .collect::<Vec<_>>()
                 );
             };
             model.apply(w);
@@ -488,7 +494,10 @@ fn load(writers: &mut [Writer], server: &Server, rng: &mut StdRng, orderly: bool
             stop.store(true, Ordering::Relaxed);
         } else {
             let pid = server.pid().context("the server does not run")?;
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL)?;
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid as i32),
+                nix::sys::signal::Signal::SIGKILL,
+            )?;
         }
         for t in threads {
             t.join().expect("a writer does not panic")?;
@@ -508,7 +517,11 @@ fn expire(w: &mut Writer, control: &mut Conn, others: &mut [Writer]) -> anyhow::
         if left == 0 {
             break;
         }
-        ensure!(began.elapsed() < patience, "{}: {left} ephemerals of a gone session after {patience:?}", w.dir);
+        ensure!(
+            began.elapsed() < patience,
+            "{}: {left} ephemerals of a gone session after {patience:?}",
+            w.dir
+        );
         for other in others.iter_mut() {
             other.conn.as_mut().context("not connected")?.ping()?;
         }

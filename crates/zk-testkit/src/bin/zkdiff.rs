@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use zk_testkit::diff::{self, Plan, generate};
 use zk_testkit::process::launcher;
 
-const USAGE: &str = "usage: zkdiff [--ops N] [--seed N] [--seeds N] [--against java|zkd] [--reference java|zkd]
+const USAGE: &str =
+    "usage: zkdiff [--ops N] [--seed N] [--seeds N] [--against java|zkd] [--reference java|zkd]
               [--without feature,...] [--shrink TRIES] [--print] [--known]
 
   --ops N        operations of each run (100000)

@@ -258,7 +258,8 @@ impl Generator {
     fn again(&mut self, slot: usize) {
         let read_only = self.read_only_field(slot);
         while self.chance(25.0) {
-            let how = self.pick(&[Again::WrongPassword, Again::NullPassword, Again::UnknownSession, Again::Ahead]);
+            let how =
+                self.pick(&[Again::WrongPassword, Again::NullPassword, Again::UnknownSession, Again::Ahead]);
             self.queue.push(Step::Again { slot, how, keep: false, read_only });
         }
         self.queue.push(Step::Again { slot, how: Again::Right, keep: false, read_only });
@@ -299,7 +300,11 @@ impl Generator {
             let mut body = Vec::new();
             jute::Writer::new(&mut body).buffer(token.as_deref());
             let xid = self.next_xid(slot);
-            self.queue.push(Step::Window { slot, requests: vec![Request { xid, op: 102, body }], closes: false });
+            self.queue.push(Step::Window {
+                slot,
+                requests: vec![Request { xid, op: 102, body }],
+                closes: false,
+            });
         } else if dice < 5.6 && self.has("undecodable") {
             let requests = (0..=self.below(3)).map(|_| self.undecodable(slot)).collect();
             self.queue.push(Step::Undecodable { slot, requests });
@@ -452,7 +457,8 @@ impl Generator {
                 78 => (104, request::path(self.path().as_deref())),
                 79..=80 => (11, Vec::new()),
                 81 if self.has("reconfig") && self.chance(30.0) => {
-                    let lines: [Option<&[u8]>; 4] = [None, Some(b""), Some(b"server.2=127.0.0.1:1:2"), Some(b"x")];
+                    let lines: [Option<&[u8]>; 4] =
+                        [None, Some(b""), Some(b"server.2=127.0.0.1:1:2"), Some(b"x")];
                     let (a, b, c) = (self.pick(&lines), self.pick(&lines), self.pick(&lines));
                     let base = self.pick(&[-1, 0, 5]);
                     (16, request::reconfig(a, b, c, base))
@@ -497,7 +503,9 @@ impl Generator {
         if flags == 2 || flags == 3 {
             // Into the parents that the paths name, also with an empty name.
             let parent = self.parent();
-            p = Some([parent.as_bytes(), self.pick(&["/", "/s-", "/x", "/s-", "/lock-"]).as_bytes()].concat());
+            p = Some(
+                [parent.as_bytes(), self.pick(&["/", "/s-", "/x", "/s-", "/lock-"]).as_bytes()].concat(),
+            );
         }
         request::create(p.as_deref(), d.as_deref(), a.as_deref(), flags)
     }
@@ -506,7 +514,8 @@ impl Generator {
     /// that nothing else uses.
     fn odd_create(&mut self, slot: usize) -> Request {
         let name = format!("{}/odd{}", self.parent(), self.below(6));
-        let (op, flags) = self.pick(&[(1, 4), (15, 4), (19, 0), (19, 1), (19, 2), (19, 3), (21, 0), (21, 1), (21, 2)]);
+        let (op, flags) =
+            self.pick(&[(1, 4), (15, 4), (19, 0), (19, 1), (19, 2), (19, 3), (21, 0), (21, 1), (21, 2)]);
         let (d, a) = (self.data(), self.acl());
         let mut body = request::create(Some(name.as_bytes()), d.as_deref(), a.as_deref(), flags);
         if op == 21 {

@@ -30,9 +30,15 @@ pub const KNOWN: &[(&str, &str)] = &[
     ("times", "ctime and mtime are the server's clock; each must be of this run, and one for each zxid"),
     ("session ids", "made from a clock; compared by order of creation, and the password must be the id's"),
     ("order of children", "the reference answers in hash order; getChildren and getChildren2 are sorted"),
-    ("order of identities", "a hash set in the reference: whoAmI, and the entries that `auth` became, are sorted"),
+    (
+        "order of identities",
+        "a hash set in the reference: whoAmI, and the entries that `auth` became, are sorted",
+    ),
     ("order of ephemerals", "getEphemerals, and the events of one closeSession, are in hash order; sorted"),
-    ("digests", "cover times and owners; `hash` is compared by its zxids only, digests by the tests of files"),
+    (
+        "digests",
+        "cover times and owners; `hash` is compared by its zxids only, digests by the tests of files",
+    ),
     ("version", "the text of `srvr` names the build; only zxid, mode and node count are compared"),
     (
         "setACL in flight",
@@ -43,7 +49,10 @@ pub const KNOWN: &[(&str, &str)] = &[
         "undecodable writes",
         "sent to zkd only: it answers -5 and takes no zxid (row 57); the reference logs an error under a used zxid",
     ),
-    ("createSession, deleteContainer", "internal opcodes (rows 20, 36, 56) are sent to neither; zkd's tests have them"),
+    (
+        "createSession, deleteContainer",
+        "internal opcodes (rows 20, 36, 56) are sent to neither; zkd's tests have them",
+    ),
     ("createTTL with plain flags and a negative ttl", "-8 in zkd (row 34), not sent"),
     (
         "old connection at a wrong password",
@@ -220,7 +229,12 @@ fn ping(slot: usize) -> Step {
     Step::Window { slot, requests: vec![ping], closes: false }
 }
 
-fn undecodable(a: &Side, b: &mut Side, step: &Step, requests: &[generate::Request]) -> anyhow::Result<String> {
+fn undecodable(
+    a: &Side,
+    b: &mut Side,
+    step: &Step,
+    requests: &[generate::Request],
+) -> anyhow::Result<String> {
     if b.name != "zkd" {
         return Ok(String::new());
     }
@@ -252,14 +266,7 @@ fn undecodable(a: &Side, b: &mut Side, step: &Step, requests: &[generate::Reques
     Ok(text)
 }
 
-fn compare_outcomes(
-    a: &str,
-    b: &str,
-    step: &Step,
-    x: &Outcome,
-    y: &Outcome,
-    report: &mut Report,
-) -> String {
+fn compare_outcomes(a: &str, b: &str, step: &Step, x: &Outcome, y: &Outcome, report: &mut Report) -> String {
     let mut text = String::new();
     let mut replies = 0;
     for i in 0..x.frames.len().max(y.frames.len()) {
@@ -288,7 +295,13 @@ fn compare_outcomes(
             );
         }
         let show = |f: Option<&Frame>| f.map_or_else(|| "nothing".to_owned(), show_frame);
-        let _ = writeln!(text, "frame {i} of connection {}:\n  {a}: {}\n  {b}: {}", step.slot(), show(f), show(g));
+        let _ = writeln!(
+            text,
+            "frame {i} of connection {}:\n  {a}: {}\n  {b}: {}",
+            step.slot(),
+            show(f),
+            show(g)
+        );
         break;
     }
     if x.end != y.end {
@@ -315,7 +328,9 @@ fn show_frame(f: &Frame) -> String {
                 Ok(h) if r.is_empty() => format!("xid {} zxid {} err {}", h.xid, h.zxid, h.err),
                 Ok(h) => {
                     let mut body = format!("{:?}", Body::decode(op, r.rest()));
-                    body.truncate((0..=1000.min(body.len())).rev().find(|i| body.is_char_boundary(*i)).unwrap_or(0));
+                    body.truncate(
+                        (0..=1000.min(body.len())).rev().find(|i| body.is_char_boundary(*i)).unwrap_or(0),
+                    );
                     format!("xid {} zxid {} err {} {body}", h.xid, h.zxid, h.err)
                 }
             }
@@ -361,11 +376,18 @@ fn compare_end(
         }
     }
     // Digests cover times and owners and differ; the zxids they are kept for do not.
-    let zxids = |text: String| text.lines().map(|l| l.split(':').next().unwrap_or(l).to_owned() + "\n").collect::<String>();
+    let zxids = |text: String| {
+        text.lines().map(|l| l.split(':').next().unwrap_or(l).to_owned() + "\n").collect::<String>()
+    };
     let (x, y) = (zxids(first.word("hash")?), zxids(second.word("hash")?));
     if x != y {
         let differ = x.lines().zip(y.lines()).find(|(x, y)| x != y);
-        let _ = writeln!(text, "hash: {} and {} lines, first difference {differ:?}", x.lines().count(), y.lines().count());
+        let _ = writeln!(
+            text,
+            "hash: {} and {} lines, first difference {differ:?}",
+            x.lines().count(),
+            y.lines().count()
+        );
     }
     let mut trees = Vec::new();
     for (side, server) in [(&mut *a, first), (&mut *b, second)] {
@@ -428,64 +450,93 @@ pub fn shrink(
     tries: usize,
     time: Duration,
 ) -> anyhow::Result<Difference> {
-    let deadline = Instant::now() + time;
-    let mut best = difference;
-    let mut left = tries;
-    let mut attempt = |steps: &[Step], best: &mut Difference| -> anyhow::Result<Option<bool>> {
-        if left == 0 || Instant::now() > deadline {
-            return Ok(None);
-        }
-        left -= 1;
-        Ok(Some(match run_steps(reference, subject, steps, false)? {
-            Ok(_) => false,
+    let mut s = Shrinker { reference, subject, best: difference, tries, deadline: Instant::now() + time };
+    // Without the steps that make sessions nothing else means anything.
+    s.steps(|step| !matches!(step, Step::Open { .. } | Step::Again { .. }) && !is_auth(step))?;
+    s.steps(|_| true)?;
+    s.requests()?;
+    Ok(s.best)
+}
+
+fn is_auth(step: &Step) -> bool {
+    matches!(step, Step::Window { requests, .. } if requests.iter().all(|r| r.op == OpCode::Auth.to_i32()))
+}
+
+struct Shrinker {
+    reference: &'static dyn Launcher,
+    subject: &'static dyn Launcher,
+    best: Difference,
+    tries: usize,
+    deadline: Instant,
+}
+
+impl Shrinker {
+    fn spent(&self) -> bool {
+        self.tries == 0 || Instant::now() > self.deadline
+    }
+
+    /// Whether fewer steps still differ; they are the best then.
+    fn attempt(&mut self, steps: &[Step]) -> anyhow::Result<bool> {
+        self.tries -= 1;
+        match run_steps(self.reference, self.subject, steps, false)? {
+            Ok(_) => Ok(false),
             Err(d) => {
-                *best = *d;
-                eprintln!("  still different with {} steps", best.steps.len());
-                true
-            }
-        }))
-    };
-    // Prefixes are dropped by halves, then chunks of what is left.
-    let mut chunk = best.steps.len() / 2;
-    while chunk > 0 {
-        let mut at = 0;
-        while at < best.steps.len() {
-            let end = (at + chunk).min(best.steps.len());
-            let mut fewer = best.steps[..at].to_vec();
-            fewer.extend_from_slice(&best.steps[end..]);
-            match attempt(&fewer, &mut best)? {
-                None => return Ok(best),
-                Some(true) => {}
-                Some(false) => at = end,
+                self.best = *d;
+                let operations: usize = self.best.steps.iter().map(Step::operations).sum();
+                eprintln!("  still different: {} steps, {operations} operations", self.best.steps.len());
+                Ok(true)
             }
         }
-        chunk /= 2;
     }
-    let mut at = best.steps.len();
-    while at > 0 {
-        at -= 1;
-        let Some(Step::Window { requests, .. }) = best.steps.get(at) else { continue };
-        let mut chunk = requests.len() / 2;
-        while chunk > 0 {
-            let mut from = 0;
-            loop {
-                let Some(Step::Window { requests, .. }) = best.steps.get(at) else { break };
-                if from >= requests.len() || requests.len() == 1 {
-                    break;
-                }
-                let to = (from + chunk).min(requests.len());
-                let mut fewer = best.steps.clone();
-                if let Step::Window { requests, .. } = &mut fewer[at] {
-                    requests.drain(from..to);
-                }
-                match attempt(&fewer, &mut best)? {
-                    None => return Ok(best),
-                    Some(true) => {}
-                    Some(false) => from = to,
+
+    /// Leaves out chunks of the steps that `may` allows, ever smaller ones.
+    fn steps(&mut self, may: impl Fn(&Step) -> bool) -> anyhow::Result<()> {
+        let mut chunk = self.best.steps.len().div_ceil(2);
+        while chunk > 0 && !self.spent() {
+            let mut at = 0;
+            while at < self.best.steps.len() && !self.spent() {
+                let end = (at + chunk).min(self.best.steps.len());
+                let fewer: Vec<Step> = (self.best.steps.iter().enumerate())
+                    .filter(|(i, step)| !(at..end).contains(i) || !may(step))
+                    .map(|(_, step)| step.clone())
+                    .collect();
+                if fewer.len() == self.best.steps.len() || !self.attempt(&fewer)? {
+                    at = end;
                 }
             }
-            chunk /= 2;
+            chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
+        }
+        Ok(())
+    }
+
+    /// Leaves out chunks of the requests of each window, the last window first.
+    fn requests(&mut self) -> anyhow::Result<()> {
+        let mut at = self.best.steps.len();
+        while at > 0 && !self.spent() {
+            at -= 1;
+            let mut chunk = self.window_len(at).div_ceil(2);
+            while chunk > 0 && !self.spent() {
+                let mut from = 0;
+                while from < self.window_len(at) && self.window_len(at) > 1 && !self.spent() {
+                    let to = (from + chunk).min(self.window_len(at));
+                    let mut fewer = self.best.steps.clone();
+                    if let Some(Step::Window { requests, .. }) = fewer.get_mut(at) {
+                        requests.drain(from..to);
+                    }
+                    if !self.attempt(&fewer)? {
+                        from = to;
+                    }
+                }
+                chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
+            }
+        }
+        Ok(())
+    }
+
+    fn window_len(&self, at: usize) -> usize {
+        match self.best.steps.get(at) {
+            Some(Step::Window { requests, .. }) => requests.len(),
+            _ => 0,
         }
     }
-    Ok(best)
 }
