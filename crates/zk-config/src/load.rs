@@ -263,7 +263,7 @@ impl Builder<'_> {
     fn connections(&mut self) -> Result<Connections, ConfigError> {
         let client = self.endpoint("clientPort", "clientPortAddress")?;
         let secure_client = self.endpoint("secureClientPort", "secureClientPortAddress")?;
-        let backlog = self.whole("clientPortListenBacklog", -1, -1, i32::MAX.into())?;
+        let backlog = self.whole("clientPortListenBacklog", -1, i32::MIN.into(), i32::MAX.into())?;
         Ok(Connections {
             client,
             secure_client,
@@ -318,8 +318,8 @@ impl Builder<'_> {
         let max = i64::from(i32::MAX);
         let tick = self.whole("tickTime", 3000, 1, max)?;
         let timeout = |key: &str, ticks: i64| -> Result<i64, ConfigError> {
-            let written = self.whole(key, -1, -1, max)?;
-            Ok(if written == -1 { (tick * ticks).min(max) } else { written })
+            let written = self.whole(key, -1, i32::MIN.into(), max)?;
+            Ok(if written == -1 { (tick * ticks).min(max) } else { written.max(0) })
         };
         let (min_timeout, max_timeout) =
             (timeout("minSessionTimeout", 2)?, timeout("maxSessionTimeout", 20)?);
@@ -620,7 +620,14 @@ impl Builder<'_> {
             init_limit: self.count("initLimit", 0)?,
             sync_limit: self.count("syncLimit", 0)?,
             connect_limit: self.count("connectToLearnerMasterLimit", 0)?,
-            observer_master_port: self.port("observerMasterPort")?.filter(|&port| port > 0),
+            observer_master_port: u16::try_from(self.whole(
+                "observerMasterPort",
+                0,
+                i32::MIN.into(),
+                65535,
+            )?)
+            .ok()
+            .filter(|&port| port > 0),
             listen_on_all_addresses: self.switch("quorumListenOnAllIPs", false)?,
             sync_enabled: self.switch("syncEnabled", true)?,
             multi_address: self.switch("multiAddress.enabled", multi)?,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::Ipv6Addr,
 };
 
 /// A host with a port. Names are not resolved here.
@@ -37,6 +38,18 @@ struct Bracketed<'a>(&'a str);
 impl fmt::Display for Bracketed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
+    }
+}
+
+/// A host as Java prints it: of an IPv6 address all eight groups. (ref: Inet6Address.getHostAddress)
+struct JavaHost<'a>(&'a str);
+
+impl fmt::Display for JavaHost<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.parse::<Ipv6Addr>() {
+            Ok(address) => write!(f, "[{}]", address.segments().map(|group| format!("{group:x}")).join(":")),
+            Err(_) => write!(f, "{}", Bracketed(self.0)),
+        }
     }
 }
 
@@ -184,10 +197,13 @@ impl fmt::Display for Server {
         addresses.sort();
         for (i, a) in addresses.iter().enumerate() {
             let bar = if i > 0 { "|" } else { "" };
-            write!(f, "{bar}{}:{}:{}", Bracketed(&a.host), a.quorum_port, a.election_port)?;
+            write!(f, "{bar}{}:{}:{}", JavaHost(&a.host), a.quorum_port, a.election_port)?;
         }
         write!(f, ":{}", self.peer_type)?;
-        self.client.as_ref().map_or(Ok(()), |client| write!(f, ";{client}"))
+        match &self.client {
+            Some(client) => write!(f, ";{}:{}", JavaHost(client.host_or_any()), client.port),
+            None => Ok(()),
+        }
     }
 }
 
@@ -230,7 +246,10 @@ mod tests {
         check("zk1:2888:3888;2181", "zk1:2888:3888:participant;0.0.0.0:2181");
         check("zk1:2888:3888:observer;10.0.0.1:2181", "zk1:2888:3888:observer;10.0.0.1:2181");
         check("zk1:2888:3888:PARTICIPANT;0.0.0.0:2181", "zk1:2888:3888:participant;0.0.0.0:2181");
-        check("[2001:db8::1]:2888:3888;[::1]:2181", "[2001:db8::1]:2888:3888:participant;[::1]:2181");
+        check(
+            "[2001:db8::1]:2888:3888;[::1]:2181",
+            "[2001:db8:0:0:0:0:0:1]:2888:3888:participant;[0:0:0:0:0:0:0:1]:2181",
+        );
         check("b:2888:3888|a:2889:3889:observer", "a:2889:3889|b:2888:3888:observer");
         check(" zk1 : 2888 : 3888 ; ", "zk1:2888:3888:participant");
     }

@@ -288,8 +288,8 @@ fn wrong_values_of_file_keys_stop_the_start() {
         ("tickTime=2000ms", "a number from 1 to 2147483647"),
         ("tickTime=0x10", "a number from 1 to 2147483647"),
         ("maxClientCnxns=", "a number from -2147483648 to 2147483647"),
-        ("minSessionTimeout=-2", "a number from -1 to 2147483647"),
-        ("clientPortListenBacklog=many", "a number from -1 to 2147483647"),
+        ("minSessionTimeout=-", "a number from -2147483648 to 2147483647"),
+        ("clientPortListenBacklog=many", "a number from -2147483648 to 2147483647"),
         ("reconfigEnabled=yes", "true or false"),
         ("sslQuorum=1", "true or false"),
         ("jvm.pause.monitor=on", "true or false"),
@@ -307,6 +307,16 @@ fn wrong_values_of_file_keys_stop_the_start() {
         let found = files(&[("zoo.cfg", &text)], "").map(|_| ()).map_err(|e| e.to_string());
         assert_eq!(found, Err(format!("zoo.cfg:3: {line} is not valid, allowed is {allowed}")));
     }
+}
+
+#[test]
+fn negative_numbers_mean_off_as_in_java() {
+    let c =
+        config("minSessionTimeout=-2\nclientPortListenBacklog=-5\nobserverMasterPort=-1\nmaxClientCnxns=-1");
+    assert_eq!((c.sessions.min_timeout, c.connections.listen_backlog), (ms(0), None));
+    assert_eq!((c.ensemble.observer_master_port, c.connections.max_per_address), (None, 0));
+    assert!(error("tickTime=-5").contains("tickTime=-5 is not valid"));
+    assert!(error("maxSessionTimeout=-2").contains("maxSessionTimeout is 0 ms"));
 }
 
 #[test]

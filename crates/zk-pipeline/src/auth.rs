@@ -318,7 +318,10 @@ mod tests {
         let p = AuthPolicy::default();
         let me = ids(&[("ip", "127.0.0.1"), ("digest", "a:h"), ("super", "")]);
         let auth = Acl::new(Perms::ALL, "auth", "whatever");
-        assert_eq!(p.fix_up(Some(&[auth.clone()]), &me), Ok(vec![Acl::new(Perms::ALL, "digest", "a:h")]));
+        assert_eq!(
+            p.fix_up(Some(std::slice::from_ref(&auth)), &me),
+            Ok(vec![Acl::new(Perms::ALL, "digest", "a:h")])
+        );
         assert_eq!(p.fix_up(Some(&[auth]), &me[..1]), Err(InvalidAcl));
         assert_eq!(p.fix_up(None, &me), Err(InvalidAcl));
         assert_eq!(p.fix_up(Some(&[Acl::new(Perms::ALL, "world", "foo")]), &me), Err(InvalidAcl));

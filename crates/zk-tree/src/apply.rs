@@ -1,0 +1,504 @@
+//! How a transaction changes the tree. ref: DataTree.processTxn.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zk_proto::client::EventType;
+use zk_proto::path::{CONFIG, split};
+use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
+use zk_proto::{Acl, ErrorCode, OpCode, SessionId, Stat, StatPersisted, Zxid};
+
+use crate::acl::AclList;
+use crate::owner;
+use crate::quota::{self, QuotaNode, StatsTrack};
+use crate::store::NewData;
+use crate::tree::{DIGEST_LOG_INTERVAL, DIGEST_LOG_LIMIT, NodeId, Tree, utf16_len};
+
+/// What applying transactions did besides changing the tree. Collects until it
+/// is cleared.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Changes that watches may wait for, in order.
+    pub fired: Vec<Fired>,
+    /// What the mirror must write again.
+    pub touched: Touched,
+}
+
+impl Effects {
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        self.fired.clear();
+        self.touched.paths.clear();
+        self.touched.acls.clear();
+        self.touched.sessions.clear();
+    }
+
+    fn touch(&mut self, path: &Arc<str>) {
+        if !self.touched.paths.contains(path) {
+            self.touched.paths.insert(path.clone());
+        }
+    }
+
+    fn fire(&mut self, event: EventType, path: &Arc<str>, zxid: Zxid, acl: &AclList) {
+        self.fired.push(Fired { event, path: path.clone(), zxid, acl: acl.clone() });
+    }
+}
+
+/// One change that watches may wait for.
+#[derive(Debug, Clone)]
+pub struct Fired {
+    /// What happened. A deletion stands for both tables of watches: a
+    /// connection that watches a node and its children is told once.
+    pub event: EventType,
+    /// To which node; the root is `/`.
+    pub path: Arc<str>,
+    /// By which transaction.
+    pub zxid: Zxid,
+    /// Who may read the node may be told: of a child that came or went the
+    /// parent's list, of a deleted node the one it had.
+    pub acl: AclList,
+}
+
+/// What changed, by name: the state itself is in the tree, and what is not
+/// there any more was removed. Counts of quotas, which every server keeps on
+/// its own, are not reported.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Nodes, the root as `/`.
+    pub paths: BTreeSet<Arc<str>>,
+    /// Ids of access control lists that came or went.
+    pub acls: BTreeSet<i64>,
+    /// Sessions that began or ended.
+    pub sessions: BTreeSet<SessionId>,
+}
+
+/// What came out of a transaction. ref: DataTree.ProcessTxnResult.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxnResult {
+    /// Type of the transaction. All parts of a failed multi are errors.
+    pub op: OpCode,
+    /// Success, what the transaction says went wrong, or how it did not fit.
+    pub err: ErrorCode,
+    /// The node it was about.
+    pub path: Option<String>,
+    /// The node's stat, for those types whose reply has one.
+    pub stat: Option<Stat>,
+    /// Results of a multi's parts.
+    pub multi: Vec<TxnResult>,
+}
+
+impl TxnResult {
+    fn new(op: OpCode, err: ErrorCode) -> TxnResult {
+        TxnResult { op, err, path: None, stat: None, multi: Vec::new() }
+    }
+}
+
+impl Tree {
+    /// Applies the next transaction. The state may contain it and later ones
+    /// already (a log is replayed over a fuzzy snapshot): the state after all
+    /// of them is the same.
+    pub fn apply(&mut self, entry: &LogEntry, effects: &mut Effects) -> TxnResult {
+        let result = self.apply_txn(&entry.header, entry.header.op, &entry.txn, effects);
+        let zxid = entry.header.zxid;
+        self.last_zxid = self.last_zxid.max(zxid);
+        if self.pending_digest.is_some() {
+            self.compare_pending_digest(zxid);
+        } else if zxid.0 % DIGEST_LOG_INTERVAL == 0 {
+            if self.digest_log.len() == DIGEST_LOG_LIMIT {
+                self.digest_log.pop_front();
+            }
+            self.digest_log.push_back((zxid, self.digest));
+        }
+        if let Some(expected) = &entry.digest {
+            self.compare_digest(zxid, expected);
+        }
+        result
+    }
+
+    /// ref: DataTree.compareSnapshotDigests. differs: Java compares nothing any
+    /// more if the log jumps over the zxid; from then on we compare again.
+    pub(crate) fn compare_pending_digest(&mut self, zxid: Zxid) {
+        let Some((at, expected)) = self.pending_digest else { return };
+        if zxid < at {
+            return;
+        }
+        self.pending_digest = None;
+        if zxid == at && self.digest != expected {
+            self.digest_mismatches += 1;
+            tracing::error!(%zxid, expected, found = self.digest, "digest of the snapshot does not match");
+        } else if zxid > at {
+            tracing::warn!(%at, "the transaction of the snapshot's digest does not exist");
+        }
+    }
+
+    /// ref: DataTree.compareDigest.
+    fn compare_digest(&mut self, zxid: Zxid, expected: &TxnDigest) {
+        let comparable =
+            self.options.digest && self.pending_digest.is_none() && expected.version == TxnDigest::VERSION;
+        if !comparable || self.digest == expected.tree {
+            return;
+        }
+        if self.digest_mismatches == 0 {
+            tracing::error!(%zxid, expected = expected.tree, found = self.digest, "first digest mismatch");
+        }
+        self.digest_mismatches += 1;
+    }
+
+    fn apply_txn(&mut self, header: &TxnHeader, op: OpCode, txn: &Txn, fx: &mut Effects) -> TxnResult {
+        let mut result = TxnResult::new(op, ErrorCode::Ok);
+        let done = match txn {
+            Txn::Create(create) => {
+                result.path = Some(create.path.clone());
+                self.create(header, op, create, fx).map(|id| {
+                    // The reply to the oldest form of create is the path alone.
+                    (op != OpCode::Create).then(|| self.node(id).stat())
+                })
+            }
+            Txn::Delete { path } => {
+                result.path = Some(path.clone());
+                self.delete(path, header.zxid, fx).map(|()| None)
+            }
+            Txn::SetData { path, data, version } => {
+                result.path = Some(path.clone());
+                self.set_data(header, path, data.as_deref(), *version, fx).map(Some)
+            }
+            Txn::SetAcl { path, acl, version } => {
+                result.path = Some(path.clone());
+                self.set_acl(path, acl.as_deref(), *version, fx).map(Some)
+            }
+            Txn::Check { path, .. } => {
+                result.path = Some(path.clone());
+                Ok(None)
+            }
+            Txn::Error { err } => Err(code_of(*err)),
+            Txn::CreateSession { timeout } => {
+                self.sessions.insert(header.session, *timeout);
+                fx.touched.sessions.insert(header.session);
+                Ok(None)
+            }
+            Txn::CloseSession { paths } => {
+                self.close_session(header, paths.as_deref().unwrap_or_default(), fx);
+                Ok(None)
+            }
+            Txn::Multi(parts) => {
+                result.multi = self.apply_multi(header, parts, fx);
+                match result.multi.iter().find(|r| r.err != ErrorCode::Ok) {
+                    Some(failed) => Err(failed.err),
+                    None => Ok(None),
+                }
+            }
+        };
+        match done {
+            Ok(stat) => result.stat = stat,
+            Err(code) => result.err = code,
+        }
+        result
+    }
+
+    /// One error among the parts means that nothing happens: the good parts
+    /// before it are in the log all the same.
+    fn apply_multi(&mut self, header: &TxnHeader, parts: &[SubTxn], fx: &mut Effects) -> Vec<TxnResult> {
+        let failed = parts.iter().any(|p| p.op == OpCode::Error);
+        let mut after_failure = false;
+        let one = |part: &SubTxn| match &part.txn {
+            Txn::Error { err } => {
+                after_failure = true;
+                TxnResult::new(OpCode::Error, code_of(*err))
+            }
+            _ if failed && after_failure => TxnResult::new(OpCode::Error, ErrorCode::RuntimeInconsistency),
+            _ if failed => TxnResult::new(OpCode::Error, ErrorCode::Ok),
+            // A multi holds no multi and no session: the reader refuses it.
+            txn => self.apply_txn(header, part.op, txn, fx),
+        };
+        parts.iter().map(one).collect()
+    }
+
+    /// ref: DataTree.createNode.
+    fn create(
+        &mut self,
+        h: &TxnHeader,
+        op: OpCode,
+        c: &CreateTxn,
+        fx: &mut Effects,
+    ) -> Result<NodeId, ErrorCode> {
+        let (parent_path, name) = split_checked(&c.path)?;
+        let parent = self.store.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        let parent_path: Arc<str> = parent_path.into();
+        let path: Arc<str> = c.path.as_str().into();
+        let zxid = h.zxid.0;
+        if let Some(id) = self.store.find(&path) {
+            self.replace_acl(id, &path, c.acl.as_deref(), None, fx);
+            self.raise_cversion(parent, &parent_path, c.parent_cversion, zxid, fx);
+            return Err(ErrorCode::NodeExists);
+        }
+        let (acl, new_list) = self.acls.take(c.acl.as_deref());
+        if new_list {
+            fx.touched.acls.insert(acl);
+        }
+        self.raise_cversion(parent, &parent_path, c.parent_cversion, zxid, fx);
+        let owner = match op {
+            OpCode::CreateContainer => owner::CONTAINER,
+            OpCode::CreateTtl => owner::ttl(c.ttl),
+            _ if c.ephemeral => h.session.0,
+            _ => 0,
+        };
+        let stat = StatPersisted {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: h.time,
+            mtime: h.time,
+            ephemeral_owner: owner,
+            ..Default::default()
+        };
+        let id = self.place(&path, parent, name, &stat, acl, c.data.as_deref());
+        match quota::role(&path) {
+            Some(QuotaNode::Limits(prefix)) => self.quotas.add(prefix),
+            Some(QuotaNode::Stats(prefix)) => self.recount_quota(prefix),
+            None => {}
+        }
+        self.charge_quota(&path, 1, len_of(c.data.as_deref()));
+        fx.touch(&path);
+        fx.touch(&parent_path);
+        fx.fire(EventType::NodeCreated, &path, h.zxid, self.node(id).acl());
+        fx.fire(EventType::NodeChildrenChanged, &parent_path, h.zxid, self.node(parent).acl());
+        Ok(id)
+    }
+
+    /// A created child's number, which a later transaction may have passed
+    /// already. -1: a log of 3.3 does not know it.
+    ///
+    /// differs: when the child exists Java does this for the oldest form of
+    /// create only. It never goes down, so doing it for all is right as well.
+    fn raise_cversion(&mut self, id: NodeId, path: &Arc<str>, cversion: i32, zxid: i64, fx: &mut Effects) {
+        let mut stat = self.store.stat(id);
+        let cversion = if cversion == -1 { stat.cversion.wrapping_add(1) } else { cversion };
+        if cversion > stat.cversion {
+            stat.cversion = cversion;
+            stat.pzxid = zxid;
+            self.update(id, path, &stat, NewData::Keep);
+            fx.touch(path);
+        }
+    }
+
+    /// ref: DataTree.deleteNode.
+    fn delete(&mut self, path: &str, zxid: Zxid, fx: &mut Effects) -> Result<(), ErrorCode> {
+        let (parent_path, _) = split_checked(path)?;
+        let parent = self.store.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        let parent_path: Arc<str> = parent_path.into();
+        // Even if the node is gone: the parent may be older than that.
+        let mut stat = self.store.stat(parent);
+        if zxid.0 > stat.pzxid {
+            stat.pzxid = zxid.0;
+            self.update(parent, &parent_path, &stat, NewData::Keep);
+            fx.touch(&parent_path);
+        }
+        let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
+        let acl = self.node(id).acl().clone();
+        let path: Arc<str> = path.into();
+        self.remove_descendants(id, fx);
+        self.remove_one(id, &path, fx);
+        fx.fire(EventType::NodeDeleted, &path, zxid, &acl);
+        fx.fire(EventType::NodeChildrenChanged, &parent_path, zxid, self.node(parent).acl());
+        Ok(())
+    }
+
+    /// Only a fuzzy state has anything below a node that is deleted: nodes that
+    /// later transactions put there after they made it again, and those will be
+    /// replayed.
+    ///
+    /// differs: Java leaves such nodes in its table without a parent.
+    fn remove_descendants(&mut self, top: NodeId, fx: &mut Effects) {
+        let mut found: Vec<NodeId> = self.store.children(top).collect();
+        let mut at = 0;
+        while let Some(&id) = found.get(at) {
+            found.extend(self.store.children(id));
+            at += 1;
+        }
+        for id in found.into_iter().rev() {
+            let path: Arc<str> = self.node(id).path().into();
+            self.remove_one(id, &path, fx);
+        }
+    }
+
+    fn remove_one(&mut self, id: NodeId, path: &Arc<str>, fx: &mut Effects) {
+        self.digest_sub(id, path);
+        let data_len = len_of(self.store.data(id));
+        self.data_size -= utf16_len(path) + data_len as u64;
+        self.owner_remove(id, self.store.stat(id).ephemeral_owner);
+        let acl = self.store.acl(id);
+        if self.acls.release(acl) {
+            fx.touched.acls.insert(acl);
+        }
+        self.store.remove(id);
+        if let Some(QuotaNode::Limits(prefix)) = quota::role(path) {
+            self.quotas.remove(prefix);
+        }
+        self.charge_quota(path, -1, -data_len);
+        fx.touch(path);
+    }
+
+    /// ref: DataTree.setData.
+    fn set_data(
+        &mut self,
+        h: &TxnHeader,
+        path: &str,
+        data: Option<&[u8]>,
+        version: i32,
+        fx: &mut Effects,
+    ) -> Result<Stat, ErrorCode> {
+        let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
+        let path: Arc<str> = shown(path).into();
+        let mut stat = self.store.stat(id);
+        stat.mtime = h.time;
+        stat.mzxid = h.zxid.0;
+        stat.version = version;
+        let grown = len_of(data) - len_of(self.store.data(id));
+        self.update(id, &path, &stat, NewData::Set(data));
+        self.charge_quota(&path, 0, grown);
+        fx.touch(&path);
+        fx.fire(EventType::NodeDataChanged, &path, h.zxid, self.node(id).acl());
+        Ok(self.node(id).stat())
+    }
+
+    /// ref: DataTree.setACL.
+    fn set_acl(
+        &mut self,
+        path: &str,
+        acl: Option<&[Acl]>,
+        version: i32,
+        fx: &mut Effects,
+    ) -> Result<Stat, ErrorCode> {
+        let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
+        self.replace_acl(id, &shown(path).into(), acl, Some(version), fx);
+        Ok(self.node(id).stat())
+    }
+
+    fn replace_acl(
+        &mut self,
+        id: NodeId,
+        path: &Arc<str>,
+        acl: Option<&[Acl]>,
+        version: Option<i32>,
+        fx: &mut Effects,
+    ) {
+        let old = self.store.acl(id);
+        let (new, is_new) = self.acls.take(acl);
+        if is_new {
+            fx.touched.acls.insert(new);
+        }
+        if self.acls.release(old) {
+            fx.touched.acls.insert(old);
+        }
+        let mut stat = self.store.stat(id);
+        stat.aversion = version.unwrap_or(stat.aversion);
+        self.digest_sub(id, path);
+        self.store.update(id, &stat, new, NewData::Keep);
+        self.digest_add(id, path);
+        fx.touch(path);
+    }
+
+    /// The listed nodes in their order, then what the session owns besides:
+    /// everything if an old server listed nothing. ref: DataTree.killSession.
+    fn close_session(&mut self, h: &TxnHeader, listed: &[String], fx: &mut Effects) {
+        if self.sessions.remove(&h.session).is_some() {
+            fx.touched.sessions.insert(h.session);
+        }
+        for path in listed {
+            if self.delete(path, h.zxid, fx).is_err() {
+                tracing::debug!(path, session = %h.session, "an ephemeral is gone already");
+            }
+        }
+        for path in self.ephemerals_of(h.session) {
+            self.delete(&path, h.zxid, fx).expect("an owned node exists and has a parent");
+        }
+    }
+
+    /// Changes a node's numbers and data; digest and sizes follow.
+    fn update(&mut self, id: NodeId, path: &str, stat: &StatPersisted, data: NewData<'_>) {
+        self.digest_sub(id, path);
+        if let NewData::Set(new) = &data {
+            self.data_size = self.data_size - len_of(self.store.data(id)) as u64 + len_of(*new) as u64;
+        }
+        let acl = self.store.acl(id);
+        self.store.update(id, stat, acl, data);
+        self.digest_add(id, path);
+    }
+
+    /// Books a change of a node under the quota that covers it. The counts' node
+    /// is changed in place, by every server on its own. ref: updateQuotaStat.
+    fn charge_quota(&mut self, path: &str, count: i64, bytes: i64) {
+        let Some(prefix) = self.quotas.longest(path) else { return };
+        let stats_path = quota::stats_path(prefix);
+        let Some(id) = self.store.find(&stats_path) else {
+            tracing::debug!(stats_path, "the quota has no node for its counts");
+            return;
+        };
+        let Some(mut track) = StatsTrack::parse(self.store.data(id).unwrap_or_default()) else {
+            tracing::warn!(stats_path, "the quota's counts cannot be read");
+            return;
+        };
+        track.add(count, bytes);
+        self.write_quota_stats(id, &stats_path, &track);
+    }
+
+    /// Counts what is under a prefix and writes it into the counts' node, if
+    /// there is one. ref: DataTree.updateQuotaForPath.
+    pub(crate) fn recount_quota(&mut self, prefix: &str) {
+        let stats_path = quota::stats_path(prefix);
+        let Some(stats) = self.store.find(&stats_path) else {
+            tracing::warn!(stats_path, "the quota has no node for its counts");
+            return;
+        };
+        let (mut count, mut bytes) = (0, 0);
+        let mut open: Vec<NodeId> = self.store.find(prefix).into_iter().collect();
+        while let Some(id) = open.pop() {
+            count += 1;
+            bytes += len_of(self.store.data(id));
+            open.extend(self.store.children(id));
+        }
+        self.write_quota_stats(stats, &stats_path, &StatsTrack::counts(count, bytes));
+    }
+
+    fn write_quota_stats(&mut self, id: NodeId, path: &str, track: &StatsTrack) {
+        let stat = self.store.stat(id);
+        self.update(id, path, &stat, NewData::Set(Some(track.to_string().as_bytes())));
+    }
+
+    /// Writes the ensemble's configuration into its node, which every server
+    /// does on its own: at start, at a sync and when a new one becomes valid.
+    /// The node is outside the digest. ref: ZKDatabase.initConfigInZKDatabase.
+    pub fn write_config(&mut self, text: Bytes, version: i64, now_ms: i64, effects: &mut Effects) {
+        let id = self.store.find(CONFIG).expect("every tree has the node");
+        let stat = StatPersisted { version: -1, mzxid: version, mtime: now_ms, ..self.store.stat(id) };
+        self.update(id, CONFIG, &stat, NewData::Set(Some(&text)));
+        effects.touch(&CONFIG.into());
+    }
+}
+
+/// Parent and name of a path that can be created or deleted. What does not look
+/// like one was never let into a log by a sound leader.
+fn split_checked(path: &str) -> Result<(&str, &str), ErrorCode> {
+    match split(path) {
+        _ if path == "/" => Err(ErrorCode::BadArguments),
+        Some((_, "")) | None => Err(ErrorCode::NoNode),
+        // The parent would be taken for the root.
+        Some(_) if path.starts_with("//") => Err(ErrorCode::NoNode),
+        Some(parts) => Ok(parts),
+    }
+}
+
+/// The root has two names; this is the one that clients see.
+fn shown(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
+fn len_of(data: Option<&[u8]>) -> i64 {
+    data.map_or(0, |d| i64::try_from(d.len()).expect("memory is smaller than 2^63"))
+}
+
+/// The code in an error transaction. Leaders write known codes only.
+fn code_of(err: i32) -> ErrorCode {
+    ErrorCode::from_i32(err).unwrap_or(ErrorCode::SystemError)
+}
