@@ -7,7 +7,7 @@ use zk_proto::path::{CONFIG, QUOTA};
 use zk_proto::{Acl, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl::{AclCache, AclList, OPEN_ID};
-use crate::digest::{counts_in_digest, node_digest, node_digest_by_crc};
+use crate::digest::{Named, counts_in_digest};
 use crate::load::Loader;
 use crate::owner::{self, OwnerKind};
 use crate::quota::{Prefixes, Quota, limits_path, stats_path};
@@ -273,13 +273,13 @@ impl Tree {
         self.acls.iter()
     }
 
+    /// What a node's digest has besides its numbers.
+    pub(crate) fn named(&self, id: NodeId, path: &str) -> Named {
+        Named::new(path, self.store.data(id), self.store.data_crc(id))
+    }
+
     pub(crate) fn digest_of(&self, id: NodeId, path: &str) -> u32 {
-        let stat = self.store.stat(id);
-        let data = self.store.data(id);
-        match self.store.data_crc(id) {
-            Some(crc) => node_digest_by_crc(path, crc, data.map_or(0, <[u8]>::len), &stat),
-            None => node_digest(path, data, &stat),
-        }
+        self.named(id, path).with(&self.store.stat(id))
     }
 
     pub(crate) fn digest_add(&mut self, id: NodeId, path: &str) {
