@@ -109,7 +109,7 @@ def text(results, colour):
         out.append("%s: %d pass%s%s" % (TITLES[c], p, ", %d known not to" % k if k else "", ", %d FAIL" % f if f else ""))
         for r in results:
             if r.client == c and (c not in SUITES_OF_OTHERS or r.status == "fail"):
-                out.append("  " + cell(r.status, 6) + r.feature)
+                out.append("  " + cell(r.status, 6) + describe(r))
     bad = [r for r in results if r.status == "fail"]
     if bad:
         out.append("")

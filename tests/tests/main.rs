@@ -4,4 +4,11 @@
 //! beside this test. Its absence, and that of the reference (see
 //! `compat-tests/run --setup-only`), fails the tests that need it.
 
+mod crash;
+mod differential;
+mod files;
+mod limits;
+mod support;
 mod vectors;
+mod watches;
+mod wire;

@@ -293,7 +293,10 @@ impl Server {
             if let Some(status) = self.exited()? {
                 bail!("{} ended while it started ({status}):\n{}", self.name(), self.log_tail());
             }
-            if raw::four_letter(self.addr(), "srvr").is_ok_and(|t| t.contains("Mode: standalone")) {
+            // The reference may fail inside while it starts, and then leaves
+            // the connection open.
+            let answer = raw::four_letter_within(self.addr(), "srvr", Duration::from_millis(500));
+            if answer.is_ok_and(|t| t.contains("Mode: standalone")) {
                 return Ok(());
             }
             if Instant::now() > deadline {

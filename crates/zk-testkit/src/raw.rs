@@ -453,9 +453,14 @@ pub fn event(frame: &[u8]) -> Option<Event> {
 
 /// Sends a four-letter word and reads everything until the server closes.
 pub fn four_letter(addr: SocketAddr, word: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    four_letter_within(addr, word, Duration::from_secs(10))
+}
+
+/// The same with a limit on each wait.
+pub fn four_letter_within(addr: SocketAddr, word: &str, wait: Duration) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&addr, wait)?;
+    stream.set_read_timeout(Some(wait))?;
+    stream.set_write_timeout(Some(wait))?;
     stream.write_all(word.as_bytes())?;
     let mut out = Vec::new();
     match stream.read_to_end(&mut out) {

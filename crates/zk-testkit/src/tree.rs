@@ -30,8 +30,13 @@ const WINDOW: usize = 100;
 /// Reads the whole tree. The connection should be the super user's: what may
 /// not be read is an error.
 pub fn read(conn: &mut Conn) -> anyhow::Result<Tree> {
+    read_below(conn, "/")
+}
+
+/// Reads a node and everything below it.
+pub fn read_below(conn: &mut Conn, root: &str) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
-    let mut level = vec!["/".to_owned()];
+    let mut level = vec![root.to_owned()];
     while !level.is_empty() {
         let mut below = Vec::new();
         for paths in level.chunks(WINDOW) {

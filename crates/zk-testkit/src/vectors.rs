@@ -88,7 +88,7 @@ pub fn unhex(hex: &str) -> anyhow::Result<Vec<u8>> {
         .bytes()
         .map(|b| (b as char).to_digit(16).map(|d| d as u8).context("not a hexadecimal digit"))
         .collect::<Result<_, _>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         bail!("odd number of digits");
     }
     Ok(digits.chunks_exact(2).map(|p| p[0] << 4 | p[1]).collect())

@@ -231,6 +231,22 @@ impl Store {
         }
     }
 
+    /// Brings what look-ups of these paths will read into the processor's cache.
+    /// Each step is one read for each path; they do not depend on one another,
+    /// so they wait for memory together.
+    pub fn touch(&self, paths: &[&str]) {
+        let hashes: Vec<u32> = paths.iter().map(|path| self.hash(path)).collect();
+        let likely = |hash: &u32| self.shards[shard_of(*hash)].iter_hash(spread(*hash)).next().copied();
+        let mut ids: Vec<NodeId> = hashes.iter().filter_map(likely).map(NodeId).collect();
+        for _ in 0..2 {
+            let places: Vec<Loc> = ids.iter().map(|id| self.ids.get(*id)).collect();
+            for (id, at) in ids.iter_mut().zip(places) {
+                *id = NodeId(get_u32(self.slabs.slot(at), PARENT));
+            }
+        }
+        std::hint::black_box(&ids);
+    }
+
     fn keep_long(&mut self, bytes: &[u8]) -> u32 {
         self.long.add(Long { bytes: Bytes::copy_from_slice(bytes), crc: crc32fast::hash(bytes) })
     }
@@ -362,6 +378,12 @@ impl Store {
 
     pub fn stat(&self, id: NodeId) -> StatPersisted {
         record::body(self.record(id)).stat
+    }
+
+    /// Both in one go.
+    pub fn stat_and_data_len(&self, id: NodeId) -> (StatPersisted, usize) {
+        let body = record::body(self.record(id));
+        (body.stat, body.data.map_or(0, |part| self.bytes_of(part).len()))
     }
 
     pub fn acl(&self, id: NodeId) -> i64 {

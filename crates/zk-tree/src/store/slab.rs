@@ -188,7 +188,7 @@ mod tests {
             assert!(size_of(class) >= len && (class == 0 || size_of(class - 1) < len), "{len}");
             assert_eq!(class_of(size_of(class)), class);
         }
-        assert!((0..CLASSES).all(|c| size_of(c) % UNIT == 0));
+        assert!((0..CLASSES).all(|c| size_of(c).is_multiple_of(UNIT)));
     }
 
     #[test]

@@ -52,6 +52,12 @@ pub(crate) fn dump(tree: &Tree) -> Dump {
     for path in out.keys() {
         assert_eq!(tree.get(path).expect("it is in the index").path(), *path);
     }
+    let missing = out.keys().map(|p| format!("{p}x"));
+    let paths: Vec<String> = out.keys().cloned().chain(missing).collect();
+    let mut found = Vec::new();
+    tree.get_many(&paths.iter().map(String::as_str).collect::<Vec<_>>(), &mut found);
+    let one_by_one: Vec<_> = paths.iter().map(|p| tree.get(p).map(Node::id)).collect();
+    assert_eq!(found.into_iter().map(|n| n.map(Node::id)).collect::<Vec<_>>(), one_by_one);
     out
 }
 
@@ -423,4 +429,40 @@ fn the_config_is_outside_the_digest() {
     assert_eq!((stat.version, stat.mzxid, stat.mtime, stat.czxid), (-1, 0x1_0000_0000, 77, 0));
     assert_eq!(s.tree.digest(), 0x51C6_D660);
     check_sums(&s.tree, &dump(&s.tree));
+}
+
+/// A snapshot was taken while a session ended, whose paths an old server did
+/// not list, and another session made the node again: the node is that of the
+/// second, its parent is older than both. ref: DataTree.processTxn.
+#[test]
+fn a_parent_older_than_its_child_catches_up() {
+    for op in [OpCode::Create, OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl] {
+        let stat = |cversion, pzxid, owner| StatPersisted {
+            cversion,
+            pzxid,
+            ephemeral_owner: owner,
+            ..Default::default()
+        };
+        let mut loader = Tree::load_start(TreeOptions::default());
+        loader.node("/", None, -1, stat(1, 1, 0)).unwrap();
+        loader.node("/e", None, -1, stat(0, 3, 2)).unwrap();
+        let mut s = Script { tree: loader.finish(Zxid(1)), zxid: 1, ..Script::new() };
+        s.close(1, None);
+        s.fx.clear();
+        let txn = CreateTxn {
+            path: "/e".to_owned(),
+            data: None,
+            acl: Some(Acl::read_only()),
+            ephemeral: true,
+            parent_cversion: 2,
+            ttl: 5,
+        };
+        assert_eq!(s.run(2, op, Txn::Create(txn)).err, zk_proto::ErrorCode::NodeExists);
+        let root = s.tree.root().persisted();
+        assert_eq!((root.cversion, root.pzxid), (2, 3), "{op:?}");
+        assert_eq!(s.tree.get("/e").unwrap().acl()[..], Acl::read_only());
+        assert_eq!(s.fx.touched.paths.iter().map(|p| &**p).collect::<Vec<_>>(), ["/", "/e"]);
+        assert!(s.fx.fired.is_empty());
+        check_sums(&s.tree, &dump(&s.tree));
+    }
 }

@@ -360,9 +360,9 @@ proptest! {
 
     #[test]
     fn a_fuzzy_snapshot_is_repaired_by_the_log(
-        requests in proptest::collection::vec(request(), 1..80),
+        requests in proptest::collection::vec(request(), 1..250),
         start in any::<prop::sample::Index>(),
-        steps in proptest::collection::vec(0..6_usize, 5..20),
+        steps in proptest::collection::vec(0..25_usize, 5..20),
     ) {
         let mut leader = Leader::new();
         for (session, ops) in &requests {
