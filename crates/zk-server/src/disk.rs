@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use zk_pipeline::LogRecord;
 use zk_proto::Zxid;
-use zk_storage::{LogWriter, Mirror, MirrorBatch, StorageError};
+use zk_storage::{Compression, LogWriter, Mirror, MirrorBatch, StorageConfig, StorageError};
 use zk_tree::{Touched, Tree};
 
 use crate::core_loop::Control;
@@ -132,18 +132,39 @@ impl MirrorHandle {
     }
 }
 
-/// Removes old files now and then. ref: DatadirCleanupManager.
+/// When and how old files are removed. ref: DatadirCleanupManager.
+#[derive(Debug)]
 pub struct Purge {
-    /// How often.
+    /// How often; the first time at the start.
     pub every: Duration,
-    /// What to do.
-    pub run: Box<dyn FnMut(&mut Mirror) -> Result<(), StorageError> + Send>,
+    /// Snapshots to keep.
+    pub keep: usize,
+    /// How the snapshot that is written before is packed.
+    pub compression: Compression,
+    /// Where.
+    pub storage: StorageConfig,
 }
 
-fn write_mirror(mut mirror: Mirror, mut purge: Option<Purge>, queue: &Receiver<MirrorBatch>, bytes: &AtomicUsize) {
+impl Purge {
+    fn run(&self, mirror: &mut Mirror) {
+        let purged = mirror.flush().and_then(|()| {
+            zk_storage::purge(&self.storage, &mirror.reader(), self.keep, self.compression, &mut |_| {})
+        });
+        match purged {
+            Ok(files) if files.is_empty() => {}
+            Ok(files) => tracing::info!(files = files.len(), "old snapshots and logs removed"),
+            Err(e) => tracing::warn!("old snapshots and logs were not removed: {e}"),
+        }
+    }
+}
+
+fn write_mirror(mut mirror: Mirror, purge: Option<Purge>, queue: &Receiver<MirrorBatch>, bytes: &AtomicUsize) {
     let mut batches = Vec::new();
     let mut dirty = false;
-    let mut purged = std::time::Instant::now();
+    let mut purged = Instant::now();
+    if let Some(p) = &purge {
+        p.run(&mut mirror);
+    }
     loop {
         // A flush by age and a purge come without a write; otherwise nothing wakes this thread.
         let pause = match (&purge, dirty) {
@@ -169,13 +190,11 @@ fn write_mirror(mut mirror: Mirror, mut purge: Option<Purge>, queue: &Receiver<M
         if mirror.maybe_flush().unwrap_or_else(|e| give_up(&e)) {
             dirty = false;
         }
-        if let Some(p) = &mut purge
+        if let Some(p) = &purge
             && purged.elapsed() >= p.every
         {
-            purged = std::time::Instant::now();
-            if let Err(e) = (p.run)(&mut mirror) {
-                tracing::warn!("old snapshots and logs were not removed: {e}");
-            }
+            purged = Instant::now();
+            p.run(&mut mirror);
         }
     }
 }

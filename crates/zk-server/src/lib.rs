@@ -33,4 +33,5 @@ mod words;
 mod worker;
 
 pub use disk::EXIT_DISK;
+pub use recovery::storage_config;
 pub use server::{COMPATIBLE_RELEASE, Options, Server, StartError, version};
