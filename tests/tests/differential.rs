@@ -16,6 +16,8 @@ fn java_and_zkd_answer_the_same() {
         seed: env("ZKD_DIFF_SEED", 1),
         operations: env("ZKD_DIFF_OPS", 100_000),
         without: BTreeSet::new(),
+        window: usize::MAX,
+        config: diff::config(),
         progress: true,
     };
     let against = env("ZKD_DIFF_AGAINST", "zkd".to_owned());
