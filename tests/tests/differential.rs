@@ -19,6 +19,7 @@ fn java_and_zkd_answer_the_same() {
         window: usize::MAX,
         config: diff::config(),
         progress: true,
+        forgive: 0,
     };
     let against = env("ZKD_DIFF_AGAINST", "zkd".to_owned());
     match diff::run(&Java, launcher(&against).unwrap(), &plan).unwrap_or_else(|e| panic!("{e:#}")) {

@@ -11,7 +11,7 @@ use zk_testkit::process::launcher;
 const USAGE: &str =
     "usage: zkdiff [--ops N] [--seed N] [--seeds N] [--against java|zkd] [--reference java|zkd]
               [--without feature,...] [--window N] [--line key=value] [--property key=value]
-              [--shrink TRIES] [--print] [--known]
+              [--shrink TRIES] [--forgive N] [--print] [--known]
 
   --ops N        operations of each run (100000)
   --seed N       seed of the first run (1)
@@ -23,6 +23,7 @@ const USAGE: &str =
   --line K=V     a line of both servers' zoo.cfg
   --property K=V a system property of both servers
   --shrink N     tries to cut a difference down (0)
+  --forgive N    goes on behind N differences (0)
   --print        prints the steps and runs nothing
   --known        prints the named differences and the features";
 
@@ -43,6 +44,7 @@ fn run() -> anyhow::Result<bool> {
     let mut without = BTreeSet::new();
     let mut print = false;
     let mut config = diff::config();
+    let mut forgive = 0;
     let mut settings = String::new();
     let mut window = usize::MAX;
     let mut args = std::env::args().skip(1);
@@ -56,6 +58,7 @@ fn run() -> anyhow::Result<bool> {
             "--reference" => reference = value()?,
             "--without" => without.extend(value()?.split(',').map(str::to_owned)),
             "--shrink" => tries = value()?.parse()?,
+            "--forgive" => forgive = value()?.parse()?,
             "--window" => {
                 window = value()?.parse()?;
                 settings.push_str(&format!(" --window {window}"));
@@ -90,6 +93,7 @@ fn run() -> anyhow::Result<bool> {
             window,
             config: config.clone(),
             progress: true,
+            forgive,
         };
         if print {
             let mut generator = generate::Generator::new(seed, &without, window);
