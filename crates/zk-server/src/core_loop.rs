@@ -59,6 +59,7 @@ pub struct Core {
     unsynced_bytes: usize,
     effects: Effects,
     slice: Slice,
+    huge_pages: bool,
 }
 
 /// What a wait ended with.
@@ -96,6 +97,7 @@ impl Core {
             unsynced_bytes: 0,
             effects: Effects::default(),
             slice: Slice::default(),
+            huge_pages: false,
         }
     }
 
@@ -239,6 +241,10 @@ impl Core {
         self.deliver();
         self.slice.measured(self.pipeline.stats().applied - before, start.elapsed());
         let tree = RwLockWriteGuard::downgrade(tree);
+        if !self.huge_pages && tree.node_count() as u64 >= limits::HUGE_PAGES_NODES {
+            self.huge_pages = true;
+            crate::server::huge_pages(true);
+        }
         let batch = self.mirror.encode(&tree, &self.effects.touched);
         drop(tree);
         self.effects.clear();

@@ -34,4 +34,4 @@ mod worker;
 
 pub use disk::EXIT_DISK;
 pub use recovery::storage_config;
-pub use server::{COMPATIBLE_RELEASE, Options, Server, StartError, version};
+pub use server::{COMPATIBLE_RELEASE, Options, Server, StartError, huge_pages, version};

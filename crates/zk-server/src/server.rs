@@ -16,7 +16,7 @@ use zk_config::config::{Config, DigestAlgorithm};
 use zk_pipeline::auth::DigestAlg;
 use zk_pipeline::{AuthPolicy, Pipeline, PipelineConfig};
 use zk_proto::{SessionId, Zxid};
-use zk_storage::StorageError;
+use zk_storage::{Progress, StorageError};
 use zk_tree::watch::Interest;
 
 use crate::core_loop::{Control, Core};
@@ -88,12 +88,20 @@ impl Server {
     pub fn start(
         config: &Config,
         options: Options,
-        progress: &mut dyn FnMut(zk_storage::Progress<'_>),
+        progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Server, StartError> {
         let endpoint = check(config)?;
         let pipeline_config = pipeline_config(config)?;
         let count = workers(options);
-        let recovered = recovery::recover(config, progress)?;
+        let mut progress = |p: Progress<'_>| {
+            if let Progress::ReadingMirror { nodes } | Progress::ReadingSnapshot { nodes, .. } = p
+                && nodes >= limits::HUGE_PAGES_NODES
+            {
+                huge_pages(true);
+            }
+            progress(p);
+        };
+        let recovered = recovery::recover(config, &mut progress)?;
         // Only now, so that who reaches the port finds a server that serves.
         let listening = |source| StartError::Listen { address: endpoint.to_string(), source };
         let listener = accept::listen(endpoint, config.connections.listen_backlog).map_err(listening)?;
@@ -294,6 +302,13 @@ fn settings(config: &Config, address: SocketAddr) -> Settings {
         log_dir,
         words: Whitelist::parse(config.admin.words.as_deref(), config.admin.read_only_mode),
         version: version(),
+    }
+}
+
+/// Whether the process may have large pages. A system without them is no error.
+pub fn huge_pages(wanted: bool) {
+    if let Err(e) = nix::sys::prctl::set_thp_disable(!wanted) {
+        tracing::debug!("large pages stay as they are: {e}");
     }
 }
 

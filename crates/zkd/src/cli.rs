@@ -27,9 +27,59 @@ pub struct Cli {
 pub enum Command {
     /// Run a server. Without arguments: port 2181, data in ./data
     Serve(ServeArgs),
+    /// Fill an empty data directory from one of Apache ZooKeeper, which is only read and must not be in use
+    Import(ImportArgs),
+    /// Write a directory that Apache ZooKeeper starts on; the server must not run
+    Export(ExportArgs),
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// Which data directory.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// The zoo.cfg that names the directories
+    #[arg(long, value_name = "ZOO_CFG", conflicts_with = "data_dir")]
+    pub config: Option<PathBuf>,
+    /// The data directory [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The directory of the log [default: the data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub log_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// dataDir of the other server
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// dataLogDir of the other server [default: its dataDir]
+    #[arg(long, value_name = "DIR")]
+    pub from_log_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The directory to write, without a version-2 in it
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How the snapshot is packed
+    #[arg(long, value_enum, default_value_t = Packing::None)]
+    pub compression: Packing,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// As Java's snapshot.compression.method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Packing {
+    None,
+    Gz,
+    Snappy,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 mod cli;
 mod progress;
 mod serve;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Import(args)) => transfer::import(&args),
+        Some(Command::Export(args)) => transfer::export(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => serve::check(&file),
     };
     match result {

@@ -18,6 +18,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let start = Instant::now();
     log_to_stderr();
     raise_descriptors();
+    zk_server::huge_pages(false);
     let Loaded { config, notes } = load(&args.arguments).map_err(|e| Failure::new(Exit::Invalid, e))?;
     for Note { level, origin, text } in &notes {
         let place = origin.as_ref().map_or_else(String::new, |o| format!("{o}: "));
@@ -59,7 +60,8 @@ pub fn check(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn env() -> Env {
+/// The part of the environment that configures.
+pub fn env() -> Env {
     Env::pick(|name| std::env::var(name).ok())
 }
 
