@@ -16,7 +16,10 @@ fn java_and_zkd_answer_the_same() {
         seed: env("ZKD_DIFF_SEED", 1),
         operations: env("ZKD_DIFF_OPS", 100_000),
         without: BTreeSet::new(),
+        window: usize::MAX,
+        config: diff::config(),
         progress: true,
+        forgive: 0,
     };
     let against = env("ZKD_DIFF_AGAINST", "zkd".to_owned());
     match diff::run(&Java, launcher(&against).unwrap(), &plan).unwrap_or_else(|e| panic!("{e:#}")) {

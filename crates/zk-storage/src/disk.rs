@@ -115,7 +115,7 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
 
 /// Renames a file within a directory and makes the new name durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    ask(Op::Rename, "rename", from)?;
+    ask(Op::Rename, "rename a file to", to)?;
     fs::rename(from, to).map_err(|e| StorageError::io("rename", from, e))?;
     fault::after(Op::Rename, to, Some(from));
     to.parent().map_or(Ok(()), sync_dir)
@@ -152,7 +152,7 @@ pub(crate) fn create_dir_all(dir: &Path) -> Result<()> {
     if let Some(p) = parent {
         create_dir_all(p)?;
     }
-    ask(Op::Create, "create", dir)?;
+    ask(Op::CreateDir, "create", dir)?;
     match fs::create_dir(dir) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
             return Err(StorageError::io("create", dir, e));

@@ -16,6 +16,7 @@ use std::path::Path;
 pub(crate) enum Op {
     Open,
     Create,
+    CreateDir,
     Write,
     SetLen,
     Sync,
@@ -185,7 +186,7 @@ mod on {
                 if plan.calls == plan.fail_at {
                     return Some(fail(plan.kind, op));
                 }
-                if op != Op::SyncDir {
+                if !matches!(op, Op::SyncDir | Op::CreateDir) {
                     plan.shadow.meet(path);
                 }
                 Some(Ok(Verdict::Pass))
@@ -239,7 +240,7 @@ mod on {
                             }
                         }
                     }
-                    Op::Open | Op::Write | Op::SetLen | Op::Remove => {}
+                    Op::Open | Op::CreateDir | Op::Write | Op::SetLen | Op::Remove => {}
                 }
             }
 

@@ -10,7 +10,8 @@ use zk_testkit::process::launcher;
 
 const USAGE: &str =
     "usage: zkdiff [--ops N] [--seed N] [--seeds N] [--against java|zkd] [--reference java|zkd]
-              [--without feature,...] [--shrink TRIES] [--print] [--known]
+              [--without feature,...] [--window N] [--line key=value] [--property key=value]
+              [--shrink TRIES] [--forgive N] [--print] [--known]
 
   --ops N        operations of each run (100000)
   --seed N       seed of the first run (1)
@@ -18,7 +19,11 @@ const USAGE: &str =
   --against S    the server that is compared with the reference (zkd)
   --reference S  the reference (java)
   --without F    leaves features out of the stream
+  --window N     most requests of a random window
+  --line K=V     a line of both servers' zoo.cfg
+  --property K=V a system property of both servers
   --shrink N     tries to cut a difference down (0)
+  --forgive N    goes on behind N differences (0)
   --print        prints the steps and runs nothing
   --known        prints the named differences and the features";
 
@@ -38,6 +43,10 @@ fn run() -> anyhow::Result<bool> {
     let (mut subject, mut reference) = ("zkd".to_owned(), "java".to_owned());
     let mut without = BTreeSet::new();
     let mut print = false;
+    let mut config = diff::config();
+    let mut forgive = 0;
+    let mut settings = String::new();
+    let mut window = usize::MAX;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value\n{USAGE}"));
@@ -49,6 +58,17 @@ fn run() -> anyhow::Result<bool> {
             "--reference" => reference = value()?,
             "--without" => without.extend(value()?.split(',').map(str::to_owned)),
             "--shrink" => tries = value()?.parse()?,
+            "--forgive" => forgive = value()?.parse()?,
+            "--window" => {
+                window = value()?.parse()?;
+                settings.push_str(&format!(" --window {window}"));
+            }
+            "--line" | "--property" => {
+                let text = value()?;
+                let (k, v) = text.split_once('=').with_context(|| format!("{arg} needs key=value"))?;
+                config = if arg == "--line" { config.line(k, v) } else { config.property(k, v) };
+                settings.push_str(&format!(" {arg} {text}"));
+            }
             "--print" => print = true,
             "--known" => {
                 for (name, why) in diff::KNOWN {
@@ -66,9 +86,17 @@ fn run() -> anyhow::Result<bool> {
     let (reference, subject) = (launcher(&reference)?, launcher(&subject)?);
     let mut all_equal = true;
     for seed in seed..seed + seeds {
-        let plan = Plan { seed, operations: ops, without: without.clone(), progress: true };
+        let plan = Plan {
+            seed,
+            operations: ops,
+            without: without.clone(),
+            window,
+            config: config.clone(),
+            progress: true,
+            forgive,
+        };
         if print {
-            let mut generator = generate::Generator::new(seed, &without);
+            let mut generator = generate::Generator::new(seed, &without, window);
             let (mut n, mut done) = (0, 0);
             while done < ops {
                 let step = generator.step();
@@ -103,9 +131,11 @@ fn run() -> anyhow::Result<bool> {
                 if !list.is_empty() {
                     replay.push_str(&format!(" --without {}", list.join(",")));
                 }
+                replay.push_str(&settings);
                 println!("seed {seed}: {}", diff::explain(&d, &replay));
                 if tries > 0 {
-                    let small = diff::shrink(reference, subject, *d, tries, Duration::from_secs(600))?;
+                    let small =
+                        diff::shrink(reference, subject, &config, *d, tries, Duration::from_secs(600))?;
                     println!("cut down: {}", diff::explain(&small, &replay));
                 }
             }

@@ -174,11 +174,13 @@ pub struct Generator {
     writes: i64,
     queue: Vec<Step>,
     windows: u64,
+    longest: usize,
 }
 
 impl Generator {
     /// A generator that always makes the same steps from the same arguments.
-    pub fn new(seed: u64, without: &BTreeSet<String>) -> Self {
+    /// `longest` bounds the random windows.
+    pub fn new(seed: u64, without: &BTreeSet<String>, longest: usize) -> Self {
         Self {
             rng: StdRng::seed_from_u64(seed),
             without: without.clone(),
@@ -187,6 +189,7 @@ impl Generator {
             writes: 0,
             queue: Vec::new(),
             windows: 0,
+            longest,
         }
     }
 
@@ -400,7 +403,7 @@ impl Generator {
             _ => 50 + self.below(100),
         };
         let mut out = Vec::new();
-        for _ in 0..n {
+        for _ in 0..n.min(self.longest) {
             let request = self.request(slot);
             out.push(request);
             // See "setACL in flight" in `KNOWN`. The super user is not checked.
