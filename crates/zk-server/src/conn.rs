@@ -29,7 +29,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use zk_admin::Word;
 use zk_pipeline::read::{self, ReadContext, Watches};
 use zk_pipeline::{ConnId, Identities, Input, reply};
-use zk_proto::client::{AuthPacket, ConnectRequest, ConnectResponse, RequestHeader, WatcherKind, WriteRequest};
+use zk_proto::client::{
+    AuthPacket, ConnectRequest, ConnectResponse, RequestHeader, WatcherKind, WriteRequest,
+};
 use zk_proto::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
@@ -247,7 +249,9 @@ impl Conn {
             Phase::First4 => bytes.len() >= 4,
             Phase::Mask => bytes.len() >= 8,
             Phase::Answering | Phase::Settling => false,
-            Phase::Connecting | Phase::Open => cut(bytes, self.worker.shared.settings.max_frame) != Cut::Partial,
+            Phase::Connecting | Phase::Open => {
+                cut(bytes, self.worker.shared.settings.max_frame) != Cut::Partial
+            }
         }
     }
 
@@ -420,7 +424,8 @@ impl Conn {
             return;
         }
         i.read_only = request.read_only.map(|_| false);
-        if request.session != SessionId::NONE && !password_opens(request.session, request.password.as_deref()) {
+        if request.session != SessionId::NONE && !password_opens(request.session, request.password.as_deref())
+        {
             return self.refuse(i);
         }
         let timeout = zk_pipeline::session::negotiate(
@@ -682,7 +687,14 @@ impl Turn<'_> {
         i.stats.replied(header.xid.0, 0, zxid.0, self.now, 0);
     }
 
-    fn read(&mut self, i: &mut Inner, table: &mut WatchTable, header: RequestHeader, op: OpCode, body: &[u8]) {
+    fn read(
+        &mut self,
+        i: &mut Inner,
+        table: &mut WatchTable,
+        header: RequestHeader,
+        op: OpCode,
+        body: &[u8],
+    ) {
         let (Some(tree), true) = (self.tree, i.pending.is_empty()) else {
             return self.defer(i, header, op, body);
         };

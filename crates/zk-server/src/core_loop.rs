@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never, select};
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::oneshot;
-use zk_pipeline::{Input, LogRecord, Now, Output, Pipeline, PipelineStats};
+use zk_pipeline::{Input, LogRecord, Now, Output, Pipeline};
 use zk_proto::{SessionId, Zxid};
 use zk_tree::Effects;
 
@@ -36,8 +36,6 @@ pub struct CoreReport {
     pub sessions: usize,
     /// Sessions by the time of their expiry, monotonic ms.
     pub by_expiry: Vec<(u64, Vec<SessionId>)>,
-    /// Counters.
-    pub stats: PipelineStats,
 }
 
 /// The core's state.
@@ -121,9 +119,10 @@ impl Core {
         let nothing = never();
         let inputs = if self.has_room() { &self.inputs } else { &nothing };
         let now = clock::mono();
-        let timeout = self.pipeline.deadline().map_or(Duration::from_secs(1), |d| {
-            Duration::from_millis(d.saturating_sub(now))
-        });
+        let timeout = self
+            .pipeline
+            .deadline()
+            .map_or(Duration::from_secs(1), |d| Duration::from_millis(d.saturating_sub(now)));
         select! {
             recv(inputs) -> batch => batch.map_or(Event::Time, Event::Inputs),
             recv(self.control) -> message => message.map_or(Event::Time, Event::Control),
@@ -283,11 +282,7 @@ impl Core {
 
     fn report(&self) -> CoreReport {
         let sessions = self.pipeline.sessions();
-        CoreReport {
-            sessions: sessions.len(),
-            by_expiry: sessions.by_expiry().collect(),
-            stats: self.pipeline.stats(),
-        }
+        CoreReport { sessions: sessions.len(), by_expiry: sessions.by_expiry().collect() }
     }
 
     /// Everything that was asked becomes durable, is applied and mirrored.
@@ -318,12 +313,14 @@ impl Default for Slice {
 impl Slice {
     fn max(&self) -> usize {
         let slice = u64::try_from(limits::APPLY_SLICE.as_nanos()).expect("a slice is short");
-        usize::try_from(slice / self.nanos_each.max(1)).unwrap_or(limits::APPLY_MAX).clamp(1, limits::APPLY_MAX)
+        usize::try_from(slice / self.nanos_each.max(1))
+            .unwrap_or(limits::APPLY_MAX)
+            .clamp(1, limits::APPLY_MAX)
     }
 
     fn measured(&mut self, applied: u64, took: Duration) {
-        if applied > 0 {
-            let each = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / applied;
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(each) = nanos.checked_div(applied) {
             // Slowly, so that one interrupted slice does not count for much.
             self.nanos_each = (self.nanos_each * 7 + each) / 8;
         }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use zk_pipeline::LogRecord;
 use zk_proto::Zxid;
-use zk_storage::{Compression, LogWriter, Mirror, MirrorBatch, StorageConfig, StorageError};
+use zk_storage::{Compression, LogWriter, Mirror, MirrorBatch, MirrorReader, StorageConfig, StorageError};
 use zk_tree::{Touched, Tree};
 
 use crate::core_loop::Control;
@@ -68,7 +68,12 @@ impl LogHandle {
 }
 
 /// What gathered during a sync is written with the next one. There is no timer.
-fn write_log(mut writer: LogWriter, queue: &Receiver<Vec<LogRecord>>, durable: &AtomicI64, control: &Sender<Control>) {
+fn write_log(
+    mut writer: LogWriter,
+    queue: &Receiver<Vec<LogRecord>>,
+    durable: &AtomicI64,
+    control: &Sender<Control>,
+) {
     while let Ok(first) = queue.recv() {
         let mut batch = first;
         let last = loop {
@@ -104,7 +109,13 @@ impl MirrorHandle {
         let (batches, queue) = bounded(limits::MIRROR_BATCHES);
         let bytes = Arc::new(AtomicUsize::new(0));
         let shared = Arc::clone(&bytes);
-        let thread = spawn("mirror", move || write_mirror(mirror, purge, &queue, &shared));
+        if let Some(purge) = purge {
+            let reader = mirror.reader();
+            // Not waited for at the stop: it only reads the mirror, and what a
+            // stop leaves half-written has a temporary name that the next start removes.
+            spawn("purge", move || purge.run(&reader));
+        }
+        let thread = spawn("mirror", move || write_mirror(mirror, &queue, &shared));
         Self { batches: Some(batches), bytes, thread: Some(thread) }
     }
 
@@ -146,32 +157,26 @@ pub struct Purge {
 }
 
 impl Purge {
-    fn run(&self, mirror: &mut Mirror) {
-        let purged = mirror.flush().and_then(|()| {
-            zk_storage::purge(&self.storage, &mirror.reader(), self.keep, self.compression, &mut |_| {})
-        });
-        match purged {
-            Ok(files) if files.is_empty() => {}
-            Ok(files) => tracing::info!(files = files.len(), "old snapshots and logs removed"),
-            Err(e) => tracing::warn!("old snapshots and logs were not removed: {e}"),
+    /// Purges now and then, for ever, on a thread of its own: the snapshot that
+    /// comes before takes as long as the tree is large, and writes go on meanwhile.
+    fn run(&self, mirror: &MirrorReader) {
+        loop {
+            match zk_storage::purge(&self.storage, mirror, self.keep, self.compression, &mut |_| {}) {
+                Ok(files) if files.is_empty() => {}
+                Ok(files) => tracing::info!(files = files.len(), "old snapshots and logs removed"),
+                Err(e) => tracing::warn!("old snapshots and logs were not removed: {e}"),
+            }
+            std::thread::sleep(self.every);
         }
     }
 }
 
-fn write_mirror(mut mirror: Mirror, purge: Option<Purge>, queue: &Receiver<MirrorBatch>, bytes: &AtomicUsize) {
+fn write_mirror(mut mirror: Mirror, queue: &Receiver<MirrorBatch>, bytes: &AtomicUsize) {
     let mut batches = Vec::new();
     let mut dirty = false;
-    let mut purged = Instant::now();
-    if let Some(p) = &purge {
-        p.run(&mut mirror);
-    }
     loop {
-        // A flush by age and a purge come without a write; otherwise nothing wakes this thread.
-        let pause = match (&purge, dirty) {
-            (_, true) => Duration::from_secs(1),
-            (Some(p), false) => p.every.saturating_sub(purged.elapsed()),
-            (None, false) => Duration::from_secs(24 * 3600),
-        };
+        // A flush by age comes without a write; otherwise nothing wakes this thread.
+        let pause = Duration::from_secs(if dirty { 1 } else { 24 * 3600 });
         match queue.recv_timeout(pause) {
             Ok(batch) => {
                 batches.push(batch);
@@ -189,12 +194,6 @@ fn write_mirror(mut mirror: Mirror, purge: Option<Purge>, queue: &Receiver<Mirro
         }
         if mirror.maybe_flush().unwrap_or_else(|e| give_up(&e)) {
             dirty = false;
-        }
-        if let Some(p) = &purge
-            && purged.elapsed() >= p.every
-        {
-            purged = Instant::now();
-            p.run(&mut mirror);
         }
     }
 }

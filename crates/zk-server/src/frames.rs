@@ -37,11 +37,6 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Nothing is kept.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// What is kept.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

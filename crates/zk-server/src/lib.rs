@@ -9,7 +9,7 @@
 //! | core | `core_loop` |
 //! | log, mirror | `disk` |
 //!
-//! Modules in reading order: [`server`], `accept`, `worker`, `conn`, `frames`,
+//! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
 //! `core_loop`, `disk`, `recovery`, `words`, then what they share: `shared`,
 //! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
 //!
@@ -21,6 +21,7 @@ mod clock;
 mod conn;
 mod core_loop;
 mod disk;
+mod early;
 mod frames;
 mod inbox;
 pub mod limits;

@@ -21,6 +21,7 @@ use zk_tree::watch::Interest;
 
 use crate::core_loop::{Control, Core};
 use crate::disk::{LogHandle, MirrorHandle};
+use crate::early::Early;
 use crate::inbox::Inbox;
 use crate::shared::{Connections, Settings, Shared, WorkerHandle};
 use crate::throttle::Throttle;
@@ -101,22 +102,30 @@ impl Server {
             }
             progress(p);
         };
-        let recovered = recovery::recover(config, &mut progress)?;
-        // Only now, so that who reaches the port finds a server that serves.
+        // The port comes first: a probe must not wait for the data to be read, and
+        // a second server on the port must not touch the data.
         let listening = |source| StartError::Listen { address: endpoint.to_string(), source };
         let listener = accept::listen(endpoint, config.connections.listen_backlog).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
+        let settings = settings(config, address);
+        let early = listener.try_clone().map_err(listening)?;
+        let early = Early::start(early, settings.words.clone(), settings.version.clone())
+            .map_err(|source| StartError::System { what: "start a thread", source })?;
+        let recovered = recovery::recover(config, &mut progress);
+        early.stop();
+        let recovered = recovered?;
 
         let now = clock::now();
         let (to_core, inputs) = bounded(limits::CORE_BATCHES);
         let (control, controls) = bounded(limits::CONTROL);
         let (nodes, zxid) = (recovered.tree.node_count(), recovered.tree.last_zxid());
         let pipeline = Pipeline::new(pipeline_config.clone(), &recovered.tree, now);
-        let worker = |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
+        let worker =
+            |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
         let shared = Arc::new(Shared {
             tree: RwLock::new(recovered.tree),
             last_zxid: AtomicI64::new(zxid.0),
-            settings: settings(config, address),
+            settings,
             policy: pipeline_config.policy,
             workers: (0..count).map(worker).collect(),
             to_core,
@@ -205,7 +214,9 @@ fn workers(options: Options) -> usize {
 fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
     let refuse = |text: &str| Err(StartError::Unsupported(text.to_owned()));
     if config.ensemble.is_distributed() {
-        return refuse("ensembles are not supported by this version; remove the server.N lines to run stand-alone");
+        return refuse(
+            "ensembles are not supported by this version; remove the server.N lines to run stand-alone",
+        );
     }
     if config.connections.secure_client.is_some() {
         return refuse("secureClientPort is not supported by this version; use clientPort");
@@ -240,7 +251,8 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         digest_alg,
         digest_disabled: !auth.digest,
     };
-    let never_used = tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    let never_used =
+        tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
     Ok(PipelineConfig {
         server_id: 1,
         tick_ms: millis(config.sessions.tick_time),
@@ -268,7 +280,8 @@ fn settings(config: &Config, address: SocketAddr) -> Settings {
         let dir = dir.join("version-2");
         std::path::absolute(&dir).unwrap_or(dir)
     };
-    let (data_dir, log_dir) = (version_dir(&config.storage.data_dir), version_dir(&config.storage.data_log_dir));
+    let (data_dir, log_dir) =
+        (version_dir(&config.storage.data_dir), version_dir(&config.storage.data_log_dir));
     let outstanding = match limits.throttle.max_requests {
         0 => limits.global_outstanding,
         n => n.min(limits.global_outstanding),

@@ -125,11 +125,13 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Serving {
         serving.zxid = tree.last_zxid().0;
         serving.node_count = tree.node_count() as u64;
         if needs.ephemerals {
-            serving.ephemerals = tree.sessions_with_ephemerals().map(|s| (s.0, tree.ephemerals_of(s))).collect();
+            serving.ephemerals =
+                tree.sessions_with_ephemerals().map(|s| (s.0, tree.ephemerals_of(s))).collect();
         }
         if needs.digests {
             // The text has Java's signed numbers.
-            serving.digests = tree.digest_log().map(|(zxid, digest)| (zxid.0, digest.cast_signed())).collect();
+            serving.digests =
+                tree.digest_log().map(|(zxid, digest)| (zxid.0, digest.cast_signed())).collect();
         }
         if needs.metrics {
             serving.gauges.ephemerals = tree.ephemerals_count() as u64;
@@ -179,7 +181,8 @@ fn gauges(shared: &Shared, g: &mut Gauges, workers: &[WorkerReport], core: &Core
     g.non_mtls_remote_connections = workers.iter().map(|w| w.remote).sum();
     g.non_mtls_local_connections = workers.iter().map(|w| w.local).sum();
     if let Some(last) = stats.replies.last {
-        g.client_response_sizes = Sizes { last: size(last), min: size(stats.replies.min), max: size(stats.replies.max) };
+        g.client_response_sizes =
+            Sizes { last: size(last), min: size(stats.replies.min), max: size(stats.replies.max) };
     }
     g.connection_drop_probability = shared.throttle.lock().drop_chance();
     g.watches = workers.iter().map(|w| w.watches as u64).sum();
@@ -235,4 +238,3 @@ fn environment(key: &str) -> Option<String> {
         _ => None,
     }
 }
-

@@ -252,7 +252,11 @@ impl Worker {
             Output::WatchQuery { conn, xid, zxid, kind, path, remove } => {
                 let Some(c) = self.conn(conn) else { return };
                 let mut table = self.watches.borrow_mut();
-                let found = if remove { table.remove(c.slot, kind, &path) } else { table.contains(c.slot, kind, &path) };
+                let found = if remove {
+                    table.remove(c.slot, kind, &path)
+                } else {
+                    table.contains(c.slot, kind, &path)
+                };
                 drop(table);
                 let mut frame = BytesMut::new();
                 read::watch_answer(&mut frame, xid, zxid, found);
@@ -563,7 +567,9 @@ impl Worker {
             report.by_session = rows.filter(|(_, paths)| !paths.is_empty()).collect();
         }
         if needs.watches_by_path {
-            let rows = table.by_path().map(|(path, slots)| (path.to_owned(), slots.into_iter().filter_map(session).collect()));
+            let rows = table
+                .by_path()
+                .map(|(path, slots)| (path.to_owned(), slots.into_iter().filter_map(session).collect()));
             report.by_path = rows.collect();
         }
         report

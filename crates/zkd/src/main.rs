@@ -42,6 +42,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    abort_on_panic();
     let cli = Cli::parse();
     let result = match cli.command {
         None => serve::run(&cli.serve),
@@ -57,4 +58,14 @@ fn main() -> ExitCode {
             ExitCode::from(exit as u8)
         }
     }
+}
+
+/// A dead thread in a living server is worse than a restart: whatever panics,
+/// the process ends, and recovery starts from the log.
+fn abort_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        std::process::abort();
+    }));
 }
