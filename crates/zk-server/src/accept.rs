@@ -71,7 +71,8 @@ fn hand_over(shared: &Shared, worker: usize, stream: TcpStream, peer: SocketAddr
     let settings = &shared.settings;
     let address = canonical(peer.ip());
     let peer = SocketAddr::new(address, peer.port());
-    let Some(admitted) = shared.connections.admit(address, settings.max_per_address, settings.max_total) else {
+    let Some(admitted) = shared.connections.admit(address, settings.max_per_address, settings.max_total)
+    else {
         let limit = settings.max_per_address;
         return tracing::warn!(%peer, limit, "too many connections, maxClientCnxns or maxCnxns");
     };

@@ -29,7 +29,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use zk_admin::Word;
 use zk_pipeline::read::{self, ReadContext, Watches};
 use zk_pipeline::{ConnId, Identities, Input, reply};
-use zk_proto::client::{AuthPacket, ConnectRequest, ConnectResponse, RequestHeader, WatcherKind, WriteRequest};
+use zk_proto::client::{
+    AuthPacket, ConnectRequest, ConnectResponse, RequestHeader, WatcherKind, WriteRequest,
+};
 use zk_proto::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
@@ -247,7 +249,9 @@ impl Conn {
             Phase::First4 => bytes.len() >= 4,
             Phase::Mask => bytes.len() >= 8,
             Phase::Answering | Phase::Settling => false,
-            Phase::Connecting | Phase::Open => cut(bytes, self.worker.shared.settings.max_frame) != Cut::Partial,
+            Phase::Connecting | Phase::Open => {
+                cut(bytes, self.worker.shared.settings.max_frame) != Cut::Partial
+            }
         }
     }
 
@@ -420,8 +424,12 @@ impl Conn {
             return;
         }
         i.read_only = request.read_only.map(|_| false);
-        if request.session != SessionId::NONE && !password_opens(request.session, request.password.as_deref()) {
+        if request.session != SessionId::NONE && !password_opens(request.session, request.password.as_deref())
+        {
             return self.refuse(i);
+        }
+        if request.session != SessionId::NONE {
+            self.worker.count(|t| t.revalidated += 1);
         }
         let timeout = zk_pipeline::session::negotiate(
             request.timeout,
@@ -478,6 +486,7 @@ impl Conn {
         if i.out.is_empty() && i.out.capacity() <= limits::KEEP {
             i.out = self.worker.borrow_scratch();
         }
+        let before = i.out.len();
         let mut turn = Turn { conn: self, tree, now, received: 0, answered: 0 };
         let mut table = self.worker.watches.borrow_mut();
         let mut at = 0;
@@ -505,6 +514,12 @@ impl Conn {
             heard.store(now, Ordering::Relaxed);
         }
         self.worker.count_turn(turn.received, turn.answered);
+        // Replies of this turn, since replies of the core are counted when they come.
+        let replies = i.out.len().saturating_sub(before) as u64;
+        self.worker.count(|t| {
+            t.received += at as u64;
+            t.replies += replies;
+        });
         at
     }
 
@@ -588,6 +603,7 @@ impl Turn<'_> {
         }
         if !self.room_for(frame.len()) {
             tracing::debug!(peer = %self.conn.peer, bytes = frame.len(), "too many large requests, connection closed");
+            self.conn.worker.count(|t| t.large_rejected += 1);
             i.closing = true;
             return true;
         }
@@ -682,7 +698,14 @@ impl Turn<'_> {
         i.stats.replied(header.xid.0, 0, zxid.0, self.now, 0);
     }
 
-    fn read(&mut self, i: &mut Inner, table: &mut WatchTable, header: RequestHeader, op: OpCode, body: &[u8]) {
+    fn read(
+        &mut self,
+        i: &mut Inner,
+        table: &mut WatchTable,
+        header: RequestHeader,
+        op: OpCode,
+        body: &[u8],
+    ) {
         let (Some(tree), true) = (self.tree, i.pending.is_empty()) else {
             return self.defer(i, header, op, body);
         };

@@ -121,9 +121,10 @@ impl Core {
         let nothing = never();
         let inputs = if self.has_room() { &self.inputs } else { &nothing };
         let now = clock::mono();
-        let timeout = self.pipeline.deadline().map_or(Duration::from_secs(1), |d| {
-            Duration::from_millis(d.saturating_sub(now))
-        });
+        let timeout = self
+            .pipeline
+            .deadline()
+            .map_or(Duration::from_secs(1), |d| Duration::from_millis(d.saturating_sub(now)));
         select! {
             recv(inputs) -> batch => batch.map_or(Event::Time, Event::Inputs),
             recv(self.control) -> message => message.map_or(Event::Time, Event::Control),
@@ -318,12 +319,13 @@ impl Default for Slice {
 impl Slice {
     fn max(&self) -> usize {
         let slice = u64::try_from(limits::APPLY_SLICE.as_nanos()).expect("a slice is short");
-        usize::try_from(slice / self.nanos_each.max(1)).unwrap_or(limits::APPLY_MAX).clamp(1, limits::APPLY_MAX)
+        usize::try_from(slice / self.nanos_each.max(1))
+            .unwrap_or(limits::APPLY_MAX)
+            .clamp(1, limits::APPLY_MAX)
     }
 
     fn measured(&mut self, applied: u64, took: Duration) {
-        if applied > 0 {
-            let each = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / applied;
+        if let Some(each) = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).checked_div(applied) {
             // Slowly, so that one interrupted slice does not count for much.
             self.nanos_each = (self.nanos_each * 7 + each) / 8;
         }

@@ -68,7 +68,12 @@ impl LogHandle {
 }
 
 /// What gathered during a sync is written with the next one. There is no timer.
-fn write_log(mut writer: LogWriter, queue: &Receiver<Vec<LogRecord>>, durable: &AtomicI64, control: &Sender<Control>) {
+fn write_log(
+    mut writer: LogWriter,
+    queue: &Receiver<Vec<LogRecord>>,
+    durable: &AtomicI64,
+    control: &Sender<Control>,
+) {
     while let Ok(first) = queue.recv() {
         let mut batch = first;
         let last = loop {
@@ -158,7 +163,12 @@ impl Purge {
     }
 }
 
-fn write_mirror(mut mirror: Mirror, purge: Option<Purge>, queue: &Receiver<MirrorBatch>, bytes: &AtomicUsize) {
+fn write_mirror(
+    mut mirror: Mirror,
+    purge: Option<Purge>,
+    queue: &Receiver<MirrorBatch>,
+    bytes: &AtomicUsize,
+) {
     let mut batches = Vec::new();
     let mut dirty = false;
     let mut purged = Instant::now();
@@ -180,6 +190,8 @@ fn write_mirror(mut mirror: Mirror, purge: Option<Purge>, queue: &Receiver<Mirro
                 bytes.fetch_sub(batches.iter().map(MirrorBatch::bytes).sum(), Ordering::Relaxed);
                 batches.clear();
                 dirty = true;
+                // Nobody waits for the mirror: a pause makes one write of many.
+                std::thread::sleep(limits::MIRROR_PAUSE);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {

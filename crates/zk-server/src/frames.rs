@@ -37,11 +37,6 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Nothing is kept.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// What is kept.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -93,6 +88,6 @@ mod tests {
         assert_eq!(t.bytes(), [3]);
         let bytes = t.take();
         t.keep_from(bytes, 1);
-        assert!(t.is_empty());
+        assert!(t.bytes().is_empty());
     }
 }

@@ -25,7 +25,11 @@ const ROOM: usize = 65_536;
 impl<T> Inbox<T> {
     /// An empty one.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { items: Mutex::new(Vec::new()), filled: AtomicBool::new(false), notify: Notify::new() })
+        Arc::new(Self {
+            items: Mutex::new(Vec::new()),
+            filled: AtomicBool::new(false),
+            notify: Notify::new(),
+        })
     }
 
     /// Appends all of `batch` and leaves it empty.

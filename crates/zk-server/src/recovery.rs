@@ -71,13 +71,17 @@ fn tell(report: &Report) {
         Base::Snapshot { path, zxid } => {
             tracing::info!(%zxid, replayed = report.replayed, "data read from {}", path.display());
         }
-        Base::Mirror { zxid } => tracing::debug!(%zxid, replayed = report.replayed, "data read from the mirror"),
+        Base::Mirror { zxid } => {
+            tracing::debug!(%zxid, replayed = report.replayed, "data read from the mirror")
+        }
     }
     for text in &report.passed_over {
         tracing::warn!("passed over: {text}");
     }
     if let Some(tail) = &report.tail {
-        tracing::warn!("the log ends with a half-written record, which was never acknowledged and is left out: {tail:?}");
+        tracing::warn!(
+            "the log ends with a half-written record, which was never acknowledged and is left out: {tail:?}"
+        );
     }
     if report.digest_mismatches > 0 {
         tracing::error!(

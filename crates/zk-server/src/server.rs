@@ -112,7 +112,8 @@ impl Server {
         let (control, controls) = bounded(limits::CONTROL);
         let (nodes, zxid) = (recovered.tree.node_count(), recovered.tree.last_zxid());
         let pipeline = Pipeline::new(pipeline_config.clone(), &recovered.tree, now);
-        let worker = |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
+        let worker =
+            |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
         let shared = Arc::new(Shared {
             tree: RwLock::new(recovered.tree),
             last_zxid: AtomicI64::new(zxid.0),
@@ -205,7 +206,9 @@ fn workers(options: Options) -> usize {
 fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
     let refuse = |text: &str| Err(StartError::Unsupported(text.to_owned()));
     if config.ensemble.is_distributed() {
-        return refuse("ensembles are not supported by this version; remove the server.N lines to run stand-alone");
+        return refuse(
+            "ensembles are not supported by this version; remove the server.N lines to run stand-alone",
+        );
     }
     if config.connections.secure_client.is_some() {
         return refuse("secureClientPort is not supported by this version; use clientPort");
@@ -240,7 +243,8 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         digest_alg,
         digest_disabled: !auth.digest,
     };
-    let never_used = tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    let never_used =
+        tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
     Ok(PipelineConfig {
         server_id: 1,
         tick_ms: millis(config.sessions.tick_time),
@@ -268,7 +272,8 @@ fn settings(config: &Config, address: SocketAddr) -> Settings {
         let dir = dir.join("version-2");
         std::path::absolute(&dir).unwrap_or(dir)
     };
-    let (data_dir, log_dir) = (version_dir(&config.storage.data_dir), version_dir(&config.storage.data_log_dir));
+    let (data_dir, log_dir) =
+        (version_dir(&config.storage.data_dir), version_dir(&config.storage.data_log_dir));
     let outstanding = match limits.throttle.max_requests {
         0 => limits.global_outstanding,
         n => n.min(limits.global_outstanding),

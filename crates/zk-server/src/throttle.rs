@@ -24,7 +24,13 @@ pub struct Throttle {
 impl Throttle {
     /// A full bucket.
     pub fn new(config: &ConnectionThrottle, now: u64) -> Self {
-        Self { tokens: i64::from(config.tokens), filled: now, drop_chance: 0.0, frozen_until: now, config: config.clone() }
+        Self {
+            tokens: i64::from(config.tokens),
+            filled: now,
+            drop_chance: 0.0,
+            frozen_until: now,
+            config: config.clone(),
+        }
     }
 
     /// Whether it ever refuses.

@@ -50,7 +50,9 @@ fn text(progress: Progress<'_>) -> String {
             format!("reading the log, {transactions} transactions, at {zxid}")
         }
         Progress::WritingMirror { nodes, total } => format!("writing the data, {}", share(nodes, total)),
-        Progress::WritingSnapshot { nodes, total } => format!("writing the snapshot, {}", share(nodes, total)),
+        Progress::WritingSnapshot { nodes, total } => {
+            format!("writing the snapshot, {}", share(nodes, total))
+        }
         _ => String::new(),
     }
 }

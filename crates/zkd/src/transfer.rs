@@ -10,7 +10,8 @@ use crate::{Exit, Failure, serve};
 /// Fills an empty directory from one of Java's.
 pub fn import(args: &ImportArgs) -> Result<(), Failure> {
     let to = storage(&args.data)?;
-    let from = StorageConfig { data_dir: args.from.clone(), log_dir: args.from_log_dir.clone(), ..to.clone() };
+    let from =
+        StorageConfig { data_dir: args.from.clone(), log_dir: args.from_log_dir.clone(), ..to.clone() };
     let mut terminal = Terminal::new();
     let report = zk_storage::import(&from, &to, &mut |p| terminal.show(p)).map_err(unusable)?;
     drop(terminal);
@@ -33,7 +34,8 @@ pub fn export(args: &ExportArgs) -> Result<(), Failure> {
         Packing::Snappy => Compression::Snappy,
     };
     let mut terminal = Terminal::new();
-    let path = zk_storage::export(&from, &args.out, compression, &mut |p| terminal.show(p)).map_err(unusable)?;
+    let path =
+        zk_storage::export(&from, &args.out, compression, &mut |p| terminal.show(p)).map_err(unusable)?;
     drop(terminal);
     println!("{} written; start Java with {} as dataDir", path.display(), args.out.display());
     Ok(())
@@ -56,5 +58,11 @@ fn storage(args: &DataArgs) -> Result<StorageConfig, Failure> {
     if let Some(dir) = &args.log_dir {
         config.storage.data_log_dir.clone_from(dir);
     }
-    Ok(zk_server::storage_config(&config))
+    let mut storage = zk_server::storage_config(&config);
+    // Nothing says whether the other server has extendedTypesEnabled. Without it
+    // nodes with a time to live look like ephemerals of unknown sessions, and
+    // would be left out; with it no session is mistaken, since ids that begin
+    // with 0xff belong to no server's number in use.
+    storage.tree.extended_types = true;
+    Ok(storage)
 }
