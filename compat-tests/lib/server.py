@@ -104,7 +104,8 @@ class Server:
             except OSError:
                 pass
             time.sleep(0.05)
-        raise RuntimeError("the server did not start; its last words:\n" + self.tail())
+        self.stop(signal.SIGKILL)
+        raise RuntimeError("the server did not start, see %s/log; its last words:\n%s" % (self.dir, self.tail()))
 
     def tail(self, size=2000):
         with open(os.path.join(self.dir, "log"), "rb") as fh:

@@ -15,7 +15,8 @@ use zk_proto::client::{
     AuthPacket, ConnectRequest, ConnectResponse, ReadRequest, RequestHeader, WriteRequest,
 };
 use zk_proto::txn::LogEntry;
-use zk_proto::{AuthId, OpCode, SessionId};
+use zk_proto::{AuthId, OpCode, SessionId, Zxid};
+use zk_storage::LogReader;
 use zk_tree::{Effects, Tree, TreeOptions};
 
 /// A target by its name.
@@ -124,4 +125,40 @@ pub fn txn(bytes: &[u8]) {
 /// `zoo.cfg`.
 pub fn zoo_cfg(bytes: &[u8]) {
     let _ = zk_config::parse_bytes(bytes);
+}
+
+const OPTIONS: TreeOptions = TreeOptions { extended_types: true, digest: true, hash_seed: 1 };
+
+/// A file of the transaction log, read and replayed.
+///
+/// # Panics
+/// If the temporary directory cannot be written.
+pub fn log(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let first = bytes.get(48..56).and_then(|b| b.first_chunk::<8>()).map_or(1, |b| i64::from_be_bytes(*b));
+    std::fs::write(dir.path().join(format!("log.{:x}", first.max(1))), bytes).expect("a small file");
+    let Ok(reader) = LogReader::after(dir.path(), Zxid(first.max(1) - 1), None) else { return };
+    let mut tree = Tree::new(OPTIONS);
+    let mut effects = Effects::default();
+    for record in reader {
+        let Ok(record) = record else { return };
+        let Ok(entry) = record.decode() else { return };
+        tree.apply(&entry, &mut effects);
+    }
+}
+
+/// A snapshot, plain, gz or snappy by its first bytes.
+///
+/// # Panics
+/// If the temporary directory cannot be written.
+pub fn snapshot(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let extension = match bytes {
+        [0x1f, ..] => ".gz",
+        [0x82, ..] => ".snappy",
+        _ => "",
+    };
+    let path = dir.path().join(format!("snapshot.100000039{extension}"));
+    std::fs::write(&path, bytes).expect("a small file");
+    let _ = zk_storage::read_snapshot(&path, &mut Tree::load_start(OPTIONS), &mut |_| {});
 }

@@ -111,7 +111,8 @@ impl Conn {
     pub fn dial(addr: SocketAddr) -> anyhow::Result<Conn> {
         let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(10))
             .with_context(|| format!("connect to {addr}"))?;
-        stream.set_nodelay(true)?;
+        // It fails when the server has closed already, which the next read shows.
+        let _ = stream.set_nodelay(true);
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Conn {
             stream,

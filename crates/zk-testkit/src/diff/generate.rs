@@ -143,6 +143,7 @@ pub const FEATURES: &[&str] = &[
     "lossy-text",
     "malformed-multi",
     "malformed-read",
+    "null",
     "odd-flags",
     "quota",
     "reconfig",
@@ -151,6 +152,7 @@ pub const FEATURES: &[&str] = &[
     "sequential",
     "setwatches",
     "ttl",
+    "ttl-flags-in-multi",
     "undecodable",
     "unknown-op",
     "watches",
@@ -499,7 +501,7 @@ impl Generator {
             10..=13 => 1,
             14..=15 if self.has("sequential") => 2,
             16..=17 if self.has("sequential") => 3,
-            18 if self.has("ttl") => self.pick(&[5, 6]),
+            18 if self.has("ttl") && !(in_multi && !self.has("ttl-flags-in-multi")) => self.pick(&[5, 6]),
             19 if !in_multi => self.pick(&[7, -1, 100, i32::MIN]),
             _ => 0,
         };
@@ -526,7 +528,12 @@ impl Generator {
             body.extend_from_slice(&self.pick(&[0_i64, 1, 60_000]).to_be_bytes());
         }
         self.writes += 1;
-        Request { xid: self.next_xid(slot), op, body }
+        let xid = self.next_xid(slot);
+        if op != 21 && self.chance(40.0) {
+            // In a multi the flags choose the kind of transaction.
+            return Request { xid, op: 14, body: request::multi(&[(op, body)]) };
+        }
+        Request { xid, op, body }
     }
 
     fn create_ttl(&mut self) -> Vec<u8> {
@@ -878,7 +885,7 @@ impl Generator {
             ]);
             return Some(p.as_bytes().to_vec());
         }
-        if dice == 99 && self.has("bad-path") { None } else { Some(b"/a".to_vec()) }
+        if dice == 99 && self.has("null") { None } else { Some(b"/a".to_vec()) }
     }
 
     fn good_path(&mut self) -> String {
@@ -904,7 +911,7 @@ impl Generator {
             return Some((0..n).map(|_| self.good_acl()).collect());
         }
         match self.below(10) {
-            0 => None,
+            0 if self.has("null") => None,
             1 => Some(Vec::new()),
             _ => {
                 let mut list: Vec<RawAcl<'static>> = (0..self.below(2)).map(|_| self.good_acl()).collect();
