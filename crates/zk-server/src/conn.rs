@@ -428,6 +428,9 @@ impl Conn {
         {
             return self.refuse(i);
         }
+        if request.session != SessionId::NONE {
+            self.worker.count(|t| t.revalidated += 1);
+        }
         let timeout = zk_pipeline::session::negotiate(
             request.timeout,
             shared.settings.min_timeout,
@@ -483,6 +486,7 @@ impl Conn {
         if i.out.is_empty() && i.out.capacity() <= limits::KEEP {
             i.out = self.worker.borrow_scratch();
         }
+        let before = i.out.len();
         let mut turn = Turn { conn: self, tree, now, received: 0, answered: 0 };
         let mut table = self.worker.watches.borrow_mut();
         let mut at = 0;
@@ -510,6 +514,12 @@ impl Conn {
             heard.store(now, Ordering::Relaxed);
         }
         self.worker.count_turn(turn.received, turn.answered);
+        // Replies of this turn, since replies of the core are counted when they come.
+        let replies = i.out.len().saturating_sub(before) as u64;
+        self.worker.count(|t| {
+            t.received += at as u64;
+            t.replies += replies;
+        });
         at
     }
 
@@ -593,6 +603,7 @@ impl Turn<'_> {
         }
         if !self.room_for(frame.len()) {
             tracing::debug!(peer = %self.conn.peer, bytes = frame.len(), "too many large requests, connection closed");
+            self.conn.worker.count(|t| t.large_rejected += 1);
             i.closing = true;
             return true;
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never, select};
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::oneshot;
-use zk_pipeline::{Input, LogRecord, Now, Output, Pipeline};
+use zk_pipeline::{Input, LogRecord, Now, Output, Pipeline, PipelineStats};
 use zk_proto::{SessionId, Zxid};
 use zk_tree::Effects;
 
@@ -36,6 +36,8 @@ pub struct CoreReport {
     pub sessions: usize,
     /// Sessions by the time of their expiry, monotonic ms.
     pub by_expiry: Vec<(u64, Vec<SessionId>)>,
+    /// Counters.
+    pub stats: PipelineStats,
 }
 
 /// The core's state.

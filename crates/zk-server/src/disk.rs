@@ -185,6 +185,8 @@ fn write_mirror(mut mirror: Mirror, queue: &Receiver<MirrorBatch>, bytes: &Atomi
                 bytes.fetch_sub(batches.iter().map(MirrorBatch::bytes).sum(), Ordering::Relaxed);
                 batches.clear();
                 dirty = true;
+                // Nobody waits for the mirror: a pause makes one write of many.
+                std::thread::sleep(limits::MIRROR_PAUSE);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {

@@ -88,6 +88,6 @@ mod tests {
         assert_eq!(t.bytes(), [3]);
         let bytes = t.take();
         t.keep_from(bytes, 1);
-        assert!(t.is_empty());
+        assert!(t.bytes().is_empty());
     }
 }

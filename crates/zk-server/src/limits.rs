@@ -67,6 +67,10 @@ pub const MIRROR_BYTES: usize = 64 * MIB;
 /// Batches on their way to the mirror thread.
 pub const MIRROR_BATCHES: usize = 4096;
 
+/// Pause of the mirror between two writes: the batches that gather cost one
+/// wake-up, and what several of them change is written once.
+pub const MIRROR_PAUSE: Duration = Duration::from_millis(10);
+
 /// How long one application of committed transactions may hold the tree's write
 /// lock: readers wait for it.
 pub const APPLY_SLICE: Duration = Duration::from_micros(200);

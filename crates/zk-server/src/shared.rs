@@ -103,11 +103,20 @@ pub struct Shared {
 pub struct Connections {
     by_address: Mutex<HashMap<IpAddr, u32>>,
     total: AtomicUsize,
+    rejected: AtomicU64,
 }
 
 impl Connections {
     /// Counts a connection, unless a limit says no. ref: NIOServerCnxnFactory.doAccept.
     pub fn admit(self: &Arc<Self>, address: IpAddr, per_address: u32, total: u32) -> Option<Admitted> {
+        let admitted = self.try_admit(address, per_address, total);
+        if admitted.is_none() {
+            self.rejected.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
+    }
+
+    fn try_admit(self: &Arc<Self>, address: IpAddr, per_address: u32, total: u32) -> Option<Admitted> {
         if total > 0 && self.total.load(Ordering::Relaxed) >= total as usize {
             return None;
         }
@@ -119,6 +128,11 @@ impl Connections {
         *count += 1;
         self.total.fetch_add(1, Ordering::Relaxed);
         Some(Admitted { connections: Arc::clone(self), address })
+    }
+
+    /// How many were one too many.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
     }
 
     /// How many there are.

@@ -63,7 +63,45 @@ impl ReplySizes {
     }
 }
 
-/// What a worker counts.
+/// What a worker counts from the start; `srst` leaves it alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes of requests.
+    pub received: u64,
+    /// Bytes of replies.
+    pub replies: u64,
+    /// Bytes of watch events.
+    pub events: u64,
+    /// Connections that came.
+    pub connections: u64,
+    /// Connections that left.
+    pub dropped: u64,
+    /// Connections closed because they had no session in time.
+    pub sessionless: u64,
+    /// Connections closed because of too many large requests.
+    pub large_rejected: u64,
+    /// Connections closed because they did not take their events.
+    pub overflowed: u64,
+    /// Sessions that came back on a new connection.
+    pub revalidated: u64,
+}
+
+impl Totals {
+    /// Takes in what another worker counted.
+    pub fn merge(&mut self, other: &Totals) {
+        self.received += other.received;
+        self.replies += other.replies;
+        self.events += other.events;
+        self.connections += other.connections;
+        self.dropped += other.dropped;
+        self.sessionless += other.sessionless;
+        self.large_rejected += other.large_rejected;
+        self.overflowed += other.overflowed;
+        self.revalidated += other.revalidated;
+    }
+}
+
+/// What a worker counts until `srst`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkerStats {
     /// Packets received.
@@ -74,8 +112,6 @@ pub struct WorkerStats {
     pub latency: Latency,
     /// Sizes of replies.
     pub replies: ReplySizes,
-    /// Connections closed because they did not take their events.
-    pub overflowed: u64,
 }
 
 impl WorkerStats {
@@ -85,7 +121,6 @@ impl WorkerStats {
         self.sent += other.sent;
         self.latency.merge(other.latency);
         self.replies.merge(other.replies);
-        self.overflowed += other.overflowed;
     }
 }
 

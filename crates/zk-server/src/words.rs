@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use zk_admin::status::{Directories, Expiry, Gauges, Latency, Metric, Serving, Sessions, Sizes, Watches};
-use zk_admin::{Answer, Status, Word, answer, java};
+use zk_admin::{Answer, Status, Word, answer, java, names};
 
 use crate::conn::Conn;
 use crate::core_loop::{Control, CoreReport};
 use crate::shared::Shared;
-use crate::stats::WorkerStats;
+use crate::stats::{Totals, WorkerStats};
 use crate::worker::{ToWorker, Worker, WorkerReport};
 use crate::{clock, limits};
 
@@ -145,7 +145,7 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Serving {
     }
     if needs.metrics {
         gauges(shared, &mut serving.gauges, &workers, &core, &stats);
-        serving.metrics = metrics(&core, &stats);
+        serving.metrics = metrics(shared, &workers, &core);
     }
     serving.watches = watches(&workers);
     serving.clients = workers.into_iter().flat_map(|w| w.clients).collect();
@@ -192,9 +192,27 @@ fn gauges(shared: &Shared, g: &mut Gauges, workers: &[WorkerReport], core: &Core
     g.open_file_descriptors = fs::read_dir("/proc/self/fd").map_or(0, |d| d.count() as u64);
 }
 
-fn metrics(core: &CoreReport, stats: &WorkerStats) -> Vec<Metric> {
-    let _ = (core, stats);
-    Vec::new()
+fn metrics(shared: &Shared, workers: &[WorkerReport], core: &CoreReport) -> Vec<Metric> {
+    let mut totals = Totals::default();
+    workers.iter().for_each(|w| totals.merge(&w.totals));
+    let counter =
+        |name, value: u64| Metric::Counter { name, value: i64::try_from(value).unwrap_or(i64::MAX) };
+    vec![
+        counter(names::BYTES_RECEIVED_COUNT, totals.received),
+        counter(names::RESPONSE_BYTES, totals.replies),
+        counter(names::WATCH_BYTES, totals.events),
+        counter(names::CONNECTION_REQUEST_COUNT, totals.connections),
+        counter(names::CONNECTION_REJECTED, shared.connections.rejected()),
+        counter(names::CONNECTION_DROP_COUNT, totals.dropped),
+        counter(names::CONNECTION_REVALIDATE_COUNT, totals.revalidated),
+        counter(names::SESSIONLESS_CONNECTIONS_EXPIRED, totals.sessionless),
+        counter(names::STALE_SESSIONS_EXPIRED, core.stats.expired),
+        counter(names::STALE_REQUESTS_DROPPED, core.stats.dropped),
+        counter(names::LARGE_REQUESTS_REJECTED, totals.large_rejected),
+        counter(names::PROPOSAL_COUNT, core.stats.proposals),
+        counter(names::COMMIT_COUNT, core.stats.applied),
+        counter(names::DIGEST_MISMATCHES_COUNT, shared.tree.read().digest_mismatches()),
+    ]
 }
 
 /// Bytes of the files in a directory, with those below it.

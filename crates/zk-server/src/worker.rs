@@ -22,7 +22,7 @@ use zk_tree::{Fired, is_open};
 use crate::conn::{Conn, Phase};
 use crate::inbox::Inbox;
 use crate::shared::{Admitted, Heard, Shared};
-use crate::stats::{ConnStats, WorkerStats};
+use crate::stats::{ConnStats, Totals, WorkerStats};
 use crate::{clock, limits};
 
 /// What other threads tell a worker.
@@ -68,8 +68,10 @@ pub enum ToWorker {
 /// What a worker tells a word.
 #[derive(Debug, Default)]
 pub struct WorkerReport {
-    /// Its counters.
+    /// Its counters since `srst`.
     pub stats: WorkerStats,
+    /// Its counters since the start.
+    pub totals: Totals,
     /// Lines of `stat` and `cons`.
     pub clients: Vec<Client>,
     /// When connections expire (monotonic ms), for `dump`.
@@ -119,6 +121,7 @@ pub struct Worker {
     dirty: RefCell<Vec<Rc<Conn>>>,
     targets: RefCell<Vec<u32>>,
     stats: Cell<WorkerStats>,
+    totals: Cell<Totals>,
     /// New connections in the order of their coming, until they must have a session.
     sessionless: RefCell<VecDeque<(u64, ConnId)>>,
     accepted: Notify,
@@ -147,6 +150,7 @@ impl Worker {
             dirty: RefCell::default(),
             targets: RefCell::default(),
             stats: Cell::default(),
+            totals: Cell::default(),
             sessionless: RefCell::default(),
             accepted: Notify::new(),
             stop: Cell::new(false),
@@ -307,12 +311,13 @@ impl Worker {
             if i.event_bytes > limits::EVENT_BYTES {
                 tracing::warn!(peer = %c.peer, session = %i.session, "client does not read its events, connection closed");
                 i.dead = true;
-                self.change_stats(|s| s.overflowed += 1);
+                self.count(|t| t.overflowed += 1);
             }
             drop(i);
             self.mark(&c);
         }
         self.change_stats(|s| s.sent += sent);
+        self.count(|t| t.events += sent * frame.len() as u64);
     }
 
     fn accept(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, admitted: Admitted, now: u64) {
@@ -329,6 +334,7 @@ impl Worker {
             slots.conns.push(None);
             u32::try_from(slots.conns.len() - 1).expect("descriptors end long before")
         });
+        self.count(|t| t.connections += 1);
         slots.serial = slots.serial.wrapping_add(1);
         slots.open += 1;
         let id = ConnId(u64::from(slots.serial) << 32 | u64::from(slot) << 8 | u64::from(self.index));
@@ -347,6 +353,7 @@ impl Worker {
     /// Forgets a connection whose task has ended.
     pub fn remove(&self, conn: &Rc<Conn>) {
         conn.forget_pending();
+        self.count(|t| t.dropped += 1);
         let session = conn.inner.borrow().session;
         if session != SessionId::NONE {
             self.to_core(Input::Disconnected { conn: conn.id, session });
@@ -470,6 +477,7 @@ impl Worker {
                 && c.inner.borrow().phase != Phase::Open
             {
                 c.inner.borrow_mut().dead = true;
+                self.count(|t| t.sessionless += 1);
                 c.wake();
             }
         }
@@ -495,6 +503,13 @@ impl Worker {
         if large > 0 {
             self.shared.large_bytes.fetch_sub(large, Ordering::Relaxed);
         }
+    }
+
+    /// Changes the counters since the start.
+    pub fn count(&self, f: impl FnOnce(&mut Totals)) {
+        let mut totals = self.totals.get();
+        f(&mut totals);
+        self.totals.set(totals);
     }
 
     fn change_stats(&self, f: impl FnOnce(&mut WorkerStats)) {
@@ -531,12 +546,14 @@ impl Worker {
             s.latency.add(took, 1);
             s.replies.add(bytes);
         });
+        self.count(|t| t.replies += bytes as u64);
     }
 
     fn report(&self, needs: Needs, now: u64) -> WorkerReport {
         let table = self.watches.borrow();
         let mut report = WorkerReport {
             stats: self.stats.get(),
+            totals: self.totals.get(),
             watches: table.total(),
             data: table.data_counts(),
             ..WorkerReport::default()

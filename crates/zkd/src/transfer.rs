@@ -58,5 +58,11 @@ fn storage(args: &DataArgs) -> Result<StorageConfig, Failure> {
     if let Some(dir) = &args.log_dir {
         config.storage.data_log_dir.clone_from(dir);
     }
-    Ok(zk_server::storage_config(&config))
+    let mut storage = zk_server::storage_config(&config);
+    // Nothing says whether the other server has extendedTypesEnabled. Without it
+    // nodes with a time to live look like ephemerals of unknown sessions, and
+    // would be left out; with it no session is mistaken, since ids that begin
+    // with 0xff belong to no server's number in use.
+    storage.tree.extended_types = true;
+    Ok(storage)
 }
