@@ -1,1 +1,1 @@
-//! zkd-tests
+//! Tests with real processes and real sockets; see `tests/`.

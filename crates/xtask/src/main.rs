@@ -1,2 +1,115 @@
-//! Automation of the project.
-fn main() {}
+//! Automation of the project: `cargo xtask verify` is the gate, and what CI
+//! calls (through `./test`); `cargo xtask fix` may write.
+
+mod edges;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Automation of the project")]
+struct Args {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks everything and writes nothing to the checkout.
+    Verify {
+        /// `rust`: only the workspace, no Java and no foreign clients.
+        part: Option<String>,
+    },
+    /// Formats the code.
+    Fix,
+    /// Checks which crate uses which, and the licences of all dependencies.
+    Edges,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Task::Verify { part } => verify(part.as_deref()),
+        Task::Fix => run("format", Command::new("cargo").args(["fmt", "--all"])),
+        Task::Edges => edges::check(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xtask: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Runs one step; says what it is and how long it took.
+fn run(name: &str, command: &mut Command) -> Result<()> {
+    eprintln!("== {name}");
+    let start = Instant::now();
+    let status = command.current_dir(root()).status().with_context(|| format!("cannot start {name}"))?;
+    eprintln!("== {name}: {:.0?}", start.elapsed());
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut c = Command::new("cargo");
+    c.args(args);
+    c
+}
+
+fn verify(part: Option<&str>) -> Result<()> {
+    let everything = match part {
+        None | Some("all") => true,
+        Some("rust") => false,
+        Some(other) => bail!("no part is called {other:?}: leave it out, or say 'rust'"),
+    };
+    run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    edges::check()?;
+    run(
+        "clippy",
+        &mut cargo(&["clippy", "--release", "--workspace", "--all-targets", "-q", "--", "-D", "warnings"]),
+    )?;
+    run(
+        "documentation",
+        cargo(&["doc", "--release", "--workspace", "--no-deps", "-q"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    run("build", &mut cargo(&["build", "--release", "-q", "-p", "zkd", "-p", "zk-testkit"]))?;
+    run(
+        "unit tests",
+        &mut cargo(&[
+            "test",
+            "--release",
+            "--workspace",
+            "--exclude",
+            "zkd-tests",
+            "--exclude",
+            "zkd-benches",
+        ]),
+    )?;
+    run("benches, small", &mut cargo(&["run", "--release", "-q", "-p", "zkd-benches", "--", "start-up"]))?;
+    if everything {
+        run("Java 3.9.4 and its class path", Command::new("compat-tests/run").arg("--setup-only"))?;
+        run(
+            "integration tests",
+            &mut cargo(&["test", "--release", "-p", "zkd-tests", "--", "--test-threads=1"]),
+        )?;
+        let target = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| root().join("target"), PathBuf::from);
+        let zkd = target.join("release/zkd");
+        run(
+            "real clients",
+            Command::new("compat-tests/run").args(["--server", "zkd", "--zkd-bin"]).arg(zkd),
+        )?;
+    }
+    eprintln!("== all good");
+    Ok(())
+}

@@ -1,1 +1,177 @@
-//! Sessions and the path of a request
+//! Sessions and the path of a request, without IO.
+//!
+//! [`Pipeline`] is the part of a member that one thread owns: it keeps the
+//! sessions, prepares transactions, and applies them once they are committed.
+//! [`read`] answers what changes nothing; it runs on the connections' own
+//! threads and, for a read that has to wait for a write, inside the pipeline.
+//!
+//! What is not here: sockets, files, clocks, threads, and who orders the log.
+//! A stand-alone server reports its own log as the quorum; an ensemble puts its
+//! acks between `Output::Append` and [`Pipeline::committed`].
+//!
+//! Modules in reading order: [`auth`] (who may do what), [`session`] (when a
+//! session ends), [`prep`] (request to transaction), [`pipeline`] (order, commit,
+//! apply), [`read`], [`reply`].
+//!
+//! # The host's duties
+//! In this order, for each round of the thread that owns the pipeline:
+//! 1. [`Pipeline::handle`] for each input, with the tree for reading;
+//! 2. hand every `Output::Append` to the log; everything else of
+//!    [`Pipeline::take_outputs`] to the connections' threads;
+//! 3. when the log is durable up to a zxid, [`Pipeline::committed`], then under
+//!    the tree's write lock [`Pipeline::apply`] until it returns false. The
+//!    outputs of `apply` reach the connections' threads *before* the lock is
+//!    released: a thread that reads the new state then has its events in front.
+//! 4. at [`Pipeline::deadline`]: for each of [`Pipeline::due_sessions`] tell with
+//!    [`Pipeline::touch`] when it was last heard of, then [`Pipeline::tick`].
+
+pub mod auth;
+pub mod pipeline;
+pub mod prep;
+pub mod read;
+pub mod reply;
+pub mod session;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zk_proto::client::{RequestHeader, WatcherKind, WriteRequest};
+use zk_proto::{SessionId, Xid, Zxid};
+use zk_tree::Fired;
+use zk_tree::watch::WatchKind;
+
+pub use auth::{AuthPolicy, Identities};
+pub use pipeline::{Pipeline, PipelineConfig, PipelineStats};
+
+/// A connection as the shell numbers it. Never used twice in a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+/// Both clocks, read once a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// Monotonic ms since any origin: for timers.
+    pub mono: u64,
+    /// Wall-clock ms since 1970: for ctime and mtime.
+    pub wall: i64,
+}
+
+/// What the connections' threads tell the pipeline. Inputs of one connection
+/// come in the order of its requests.
+#[derive(Debug)]
+pub enum Input {
+    /// A connect request that passed the local checks (client not ahead,
+    /// password right). Answered with `Output::Session` or `Output::Refused`.
+    Connect {
+        /// Who.
+        conn: ConnId,
+        /// The session to go on with, `SessionId::NONE` for a new one.
+        session: SessionId,
+        /// Negotiated time-out in ms.
+        timeout: i32,
+    },
+    /// A write.
+    Write {
+        /// Who.
+        conn: ConnId,
+        /// Its session.
+        session: SessionId,
+        /// The client's number for it.
+        xid: Xid,
+        /// What. `Err`: the body of a multi that does not decode; it becomes an
+        /// error transaction (-5) as in Java. Other undecodable writes are sent as `Read`.
+        request: Result<WriteRequest, zk_proto::DecodeError>,
+        /// On whose behalf.
+        ids: Identities,
+    },
+    /// Anything else of a connection that has requests here which are not
+    /// answered yet. It is run, or refused with -5, when its turn comes.
+    Read {
+        /// Who.
+        conn: ConnId,
+        /// Its session.
+        session: SessionId,
+        /// Number and opcode.
+        header: RequestHeader,
+        /// The frame behind the header.
+        body: Bytes,
+        /// On whose behalf.
+        ids: Identities,
+    },
+    /// The connection is gone; its session may come back.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+        /// Its session.
+        session: SessionId,
+    },
+}
+
+/// What the pipeline wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// To be made durable. Comes in zxid order.
+    Append(LogRecord),
+    /// The session is live: send a `ConnectResponse` with its time-out.
+    Session {
+        /// To whom.
+        conn: ConnId,
+        /// Which session.
+        session: SessionId,
+        /// Its time-out in ms.
+        timeout: i32,
+    },
+    /// The session is unknown or has ended: send the refusal, then close.
+    Refused {
+        /// To whom.
+        conn: ConnId,
+    },
+    /// A watch event for whoever watches. It stands before the reply of the
+    /// transaction that fired it.
+    Event(Fired),
+    /// A reply, length included. One reply answers one `Write` or `Read`.
+    Reply {
+        /// To whom.
+        conn: ConnId,
+        /// The frames: the reply, before it events of setWatches.
+        frames: Bytes,
+        /// Watches that the request sets. The host counts them as wanted when
+        /// it routes this output, and sets them when the connection gets it.
+        watches: Vec<(WatchKind, String)>,
+        /// Whether the connection is closed behind it.
+        close: bool,
+    },
+    /// checkWatches or removeWatches whose turn has come: the connection's
+    /// thread knows the answer. Counts as a reply.
+    WatchQuery {
+        /// To whom.
+        conn: ConnId,
+        /// The request's number.
+        xid: Xid,
+        /// For the reply's header.
+        zxid: Zxid,
+        /// Which kind.
+        kind: WatcherKind,
+        /// Which node.
+        path: String,
+        /// Whether to remove, not only to look.
+        remove: bool,
+    },
+    /// Close without a word.
+    Close {
+        /// Whom.
+        conn: ConnId,
+    },
+}
+
+/// A transaction on its way to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Its place.
+    pub zxid: Zxid,
+    /// Header, record and digest as they are logged and sent.
+    pub bytes: Bytes,
+}
+
+/// Shared, immutable: a connection makes a new one when an identity is added.
+pub type SharedIds = Arc<[zk_proto::AuthId]>;

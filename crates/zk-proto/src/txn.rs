@@ -342,7 +342,9 @@ mod tests {
 
     #[test]
     fn a_create_of_3_3_has_no_cversion() {
-        let bytes = hex("0400001280d20000 00000001 0000000100000023 000001a1fc1d5650 00000001 00000002 2f61 ffffffff 00000000 01");
+        let bytes = hex(
+            "0400001280d20000 00000001 0000000100000023 000001a1fc1d5650 00000001 00000002 2f61 ffffffff 00000000 01",
+        );
         let Txn::Create(c) = LogEntry::decode(&bytes).unwrap().txn else { panic!() };
         assert_eq!((c.parent_cversion, c.ephemeral), (-1, true));
     }

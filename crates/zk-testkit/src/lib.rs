@@ -1,1 +1,23 @@
-//! For tests: raw client, process launcher, vectors, comparison with Java
+//! For tests: speaks the protocol byte by byte, starts servers as processes,
+//! and compares zkd with the reference.
+//!
+//! Nothing here is part of the server. The encoders of requests and decoders of
+//! replies are written apart from `zk-proto` where the server has no use for
+//! that direction, so that a mistake there is not made twice.
+//!
+//! - [`vectors`]: bytes captured from the reference.
+//! - [`request`], [`reply`]: bodies of requests and of replies.
+//! - [`raw`]: a blocking client that sends and receives frames.
+//! - [`process`]: a Java server or zkd as a child process.
+//! - [`tree`]: everything a client can read of a server, for comparison.
+//! - [`diff`]: the same random requests to two servers.
+//! - [`crash`]: `kill -9` under load, and what has to be there afterwards.
+
+pub mod crash;
+pub mod diff;
+pub mod process;
+pub mod raw;
+pub mod reply;
+pub mod request;
+pub mod tree;
+pub mod vectors;

@@ -10,6 +10,7 @@ use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, ErrorCode, OpCode, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl::AclList;
+use crate::digest::counts_in_digest;
 use crate::owner;
 use crate::quota::{self, QuotaNode, StatsTrack};
 use crate::store::NewData;
@@ -277,7 +278,7 @@ impl Tree {
         if cversion > stat.cversion {
             stat.cversion = cversion;
             stat.pzxid = zxid;
-            self.update(id, path, &stat, NewData::Keep);
+            self.set_stat(id, path, &stat, self.store.acl(id));
             fx.touch(path);
         }
     }
@@ -291,7 +292,7 @@ impl Tree {
         let mut stat = self.store.stat(parent);
         if zxid.0 > stat.pzxid {
             stat.pzxid = zxid.0;
-            self.update(parent, &parent_path, &stat, NewData::Keep);
+            self.set_stat(parent, &parent_path, &stat, self.store.acl(parent));
             fx.touch(&parent_path);
         }
         let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
@@ -331,7 +332,7 @@ impl Tree {
         if self.acls.release(acl) {
             fx.touched.acls.insert(acl);
         }
-        self.store.remove(id, path);
+        self.store.remove(id);
         if let Some(QuotaNode::Limits(prefix)) = quota::role(path) {
             self.quotas.remove(prefix);
         }
@@ -355,7 +356,7 @@ impl Tree {
         stat.mzxid = h.zxid.0;
         stat.version = version;
         let grown = len_of(data) - len_of(self.store.data(id));
-        self.update(id, &path, &stat, NewData::Set(data));
+        self.set_all(id, &path, &stat, data);
         self.charge_quota(&path, 0, grown);
         fx.touch(&path);
         fx.fire(EventType::NodeDataChanged, &path, h.zxid, self.node(id).acl());
@@ -393,9 +394,7 @@ impl Tree {
         }
         let mut stat = self.store.stat(id);
         stat.aversion = version.unwrap_or(stat.aversion);
-        self.digest_sub(id, path);
-        self.store.update(id, &stat, new, NewData::Keep);
-        self.digest_add(id, path);
+        self.set_stat(id, path, &stat, new);
         fx.touch(path);
     }
 
@@ -415,14 +414,23 @@ impl Tree {
         }
     }
 
-    /// Changes a node's numbers and data; digest and sizes follow.
-    fn update(&mut self, id: NodeId, path: &str, stat: &StatPersisted, data: NewData<'_>) {
-        self.digest_sub(id, path);
-        if let NewData::Set(new) = &data {
-            self.data_size = self.data_size - len_of(self.store.data(id)) as u64 + len_of(*new) as u64;
+    /// Changes a node's numbers; the digest follows.
+    fn set_stat(&mut self, id: NodeId, path: &str, stat: &StatPersisted, acl: i64) {
+        if self.options.digest && counts_in_digest(path) {
+            let named = self.named(id, path);
+            let old = named.with(&self.store.stat(id));
+            let new = named.with(stat);
+            self.digest = self.digest.wrapping_sub(u64::from(old)).wrapping_add(u64::from(new));
         }
+        self.store.update(id, stat, acl, NewData::Keep);
+    }
+
+    /// Changes a node's numbers and data; digest and sizes follow.
+    fn set_all(&mut self, id: NodeId, path: &str, stat: &StatPersisted, data: Option<&[u8]>) {
+        self.digest_sub(id, path);
+        self.data_size = self.data_size - len_of(self.store.data(id)) as u64 + len_of(data) as u64;
         let acl = self.store.acl(id);
-        self.store.update(id, stat, acl, data);
+        self.store.update(id, stat, acl, NewData::Set(data));
         self.digest_add(id, path);
     }
 
@@ -463,7 +471,7 @@ impl Tree {
 
     fn write_quota_stats(&mut self, id: NodeId, path: &str, track: &StatsTrack) {
         let stat = self.store.stat(id);
-        self.update(id, path, &stat, NewData::Set(Some(track.to_string().as_bytes())));
+        self.set_all(id, path, &stat, Some(track.to_string().as_bytes()));
     }
 
     /// Writes the ensemble's configuration into its node, which every server
@@ -472,7 +480,7 @@ impl Tree {
     pub fn write_config(&mut self, text: Bytes, version: i64, now_ms: i64, effects: &mut Effects) {
         let id = self.store.find(CONFIG).expect("every tree has the node");
         let stat = StatPersisted { version: -1, mzxid: version, mtime: now_ms, ..self.store.stat(id) };
-        self.update(id, CONFIG, &stat, NewData::Set(Some(&text)));
+        self.set_all(id, CONFIG, &stat, Some(&text));
         effects.touch(&CONFIG.into());
     }
 }

@@ -6,22 +6,33 @@ use zk_proto::path::java_name;
 /// A node's part of the tree's digest: CRC-32 over path, data and numbers. The
 /// numbers are in another order than in a snapshot.
 pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(java_name(path).as_bytes());
-    if let Some(data) = data {
-        crc.update(data);
-    }
-    crc.update(&stat_bytes(stat));
-    crc.finalize()
+    Named::new(path, data, None).with(stat)
 }
 
-/// The same for data whose own CRC-32 is known: its length does not matter.
-pub(crate) fn node_digest_by_crc(path: &str, data_crc: u32, data_len: usize, stat: &StatPersisted) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(java_name(path).as_bytes());
-    crc.combine(&crc32fast::Hasher::new_with_initial_len(data_crc, data_len as u64));
-    crc.update(&stat_bytes(stat));
-    crc.finalize()
+/// The first half of a node's digest: path and data. Numbers change most.
+pub(crate) struct Named(crc32fast::Hasher);
+
+impl Named {
+    /// If the CRC-32 of the data is known, its length does not matter.
+    pub fn new(path: &str, data: Option<&[u8]>, data_crc: Option<u32>) -> Named {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(java_name(path).as_bytes());
+        match (data, data_crc) {
+            (Some(data), Some(known)) => {
+                crc.combine(&crc32fast::Hasher::new_with_initial_len(known, data.len() as u64));
+            }
+            (Some(data), None) => crc.update(data),
+            (None, _) => {}
+        }
+        Named(crc)
+    }
+
+    /// The digest with these numbers.
+    pub fn with(&self, stat: &StatPersisted) -> u32 {
+        let mut crc = self.0.clone();
+        crc.update(&stat_bytes(stat));
+        crc.finalize()
+    }
 }
 
 fn stat_bytes(s: &StatPersisted) -> [u8; 60] {
@@ -62,7 +73,10 @@ mod tests {
         for len in [0, 1, 100, 5000] {
             let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let crc = crc32fast::hash(&data);
-            assert_eq!(node_digest_by_crc("/a", crc, len, &stat), node_digest("/a", Some(&data), &stat));
+            assert_eq!(
+                Named::new("/a", Some(&data), Some(crc)).with(&stat),
+                node_digest("/a", Some(&data), &stat)
+            );
         }
     }
 

@@ -38,6 +38,8 @@ mod load;
 pub mod owner;
 pub mod quota;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tree;
 pub mod watch;
 

@@ -7,7 +7,7 @@ use zk_proto::path::{CONFIG, QUOTA};
 use zk_proto::{Acl, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl::{AclCache, AclList, OPEN_ID};
-use crate::digest::{counts_in_digest, node_digest, node_digest_by_crc};
+use crate::digest::{Named, counts_in_digest};
 use crate::load::Loader;
 use crate::owner::{self, OwnerKind};
 use crate::quota::{Prefixes, Quota, limits_path, stats_path};
@@ -112,6 +112,15 @@ impl Tree {
     /// The node at a path. The empty path is the root's as well.
     pub fn get(&self, path: &str) -> Option<Node<'_>> {
         self.store.find(path).map(|id| self.node(id))
+    }
+
+    /// The nodes at many paths, into `found`, in their order. A look-up mostly
+    /// waits for memory; here the waits of up to 32 look-ups overlap.
+    pub fn get_many<'t>(&'t self, paths: &[&str], found: &mut Vec<Option<Node<'t>>>) {
+        for batch in paths.chunks(32) {
+            self.store.touch(batch);
+            found.extend(batch.iter().map(|path| self.get(path)));
+        }
     }
 
     pub(crate) fn node(&self, id: NodeId) -> Node<'_> {
@@ -264,13 +273,13 @@ impl Tree {
         self.acls.iter()
     }
 
+    /// What a node's digest has besides its numbers.
+    pub(crate) fn named(&self, id: NodeId, path: &str) -> Named {
+        Named::new(path, self.store.data(id), self.store.data_crc(id))
+    }
+
     pub(crate) fn digest_of(&self, id: NodeId, path: &str) -> u32 {
-        let stat = self.store.stat(id);
-        let data = self.store.data(id);
-        match self.store.data_crc(id) {
-            Some(crc) => node_digest_by_crc(path, crc, data.map_or(0, <[u8]>::len), &stat),
-            None => node_digest(path, data, &stat),
-        }
+        self.named(id, path).with(&self.store.stat(id))
     }
 
     pub(crate) fn digest_add(&mut self, id: NodeId, path: &str) {
@@ -389,7 +398,7 @@ impl<'t> Node<'t> {
     /// is the number of creations and deletions; containers and times to live
     /// have no owner to show. ref: DataNode.copyStat.
     pub fn stat(self) -> Stat {
-        let s = self.persisted();
+        let (s, data_len) = self.tree.store.stat_and_data_len(self.id);
         let children = self.num_children() as i32;
         let owner = match owner::classify(s.ephemeral_owner, self.tree.options.extended_types) {
             OwnerKind::Session(session) => session.0,
@@ -404,7 +413,7 @@ impl<'t> Node<'t> {
             cversion: s.cversion.wrapping_mul(2).wrapping_sub(children),
             aversion: s.aversion,
             ephemeral_owner: owner,
-            data_length: self.data().map_or(0, <[u8]>::len) as i32,
+            data_length: data_len as i32,
             num_children: children,
             pzxid: s.pzxid,
         }

@@ -1,0 +1,250 @@
+//! What each metric is called. `mntr` puts `zk_` in front. (ref: ServerMetrics,
+//! ZooKeeperServer.registerMetrics, LeaderZooKeeperServer.registerMetrics)
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
+        $($(#[$doc])* pub const $constant: &str = $name;)*
+
+        /// All names of this module.
+        pub const ALL: &[&str] = &[$($name),*];
+    };
+}
+
+names! {
+    // Not metrics, but the first lines of `mntr`.
+    /// Release, revision and build date.
+    VERSION = "version";
+    /// `standalone`, `leader`, `follower`, `observer` or `read-only`.
+    SERVER_STATE = "server_state";
+    /// What a member of an ensemble does, for example `following - broadcast`.
+    PEER_STATE = "peer_state";
+    /// Id of the member that an observer follows.
+    OBSERVER_MASTER_ID = "observer_master_id";
+
+    // Gauges of every server.
+    /// Ephemeral nodes.
+    EPHEMERALS_COUNT = "ephemerals_count";
+    /// Client connections, this one included.
+    NUM_ALIVE_CONNECTIONS = "num_alive_connections";
+    /// Mean time of a request, ms with a fraction.
+    AVG_LATENCY = "avg_latency";
+    /// Requests in the pipeline.
+    OUTSTANDING_REQUESTS = "outstanding_requests";
+    /// Nodes, the root counted twice.
+    ZNODE_COUNT = "znode_count";
+    /// Sessions known to the ensemble.
+    GLOBAL_SESSIONS = "global_sessions";
+    /// Connections from other machines without a client certificate.
+    NON_MTLS_REMOTE_CONN_COUNT = "non_mtls_remote_conn_count";
+    /// Size of the last reply, bytes; -1 before the first.
+    LAST_CLIENT_RESPONSE_SIZE = "last_client_response_size";
+    /// Packets sent, four-letter words included.
+    PACKETS_SENT = "packets_sent";
+    /// Packets received, four-letter words included.
+    PACKETS_RECEIVED = "packets_received";
+    /// Size of the largest reply, bytes; -1 before the first.
+    MAX_CLIENT_RESPONSE_SIZE = "max_client_response_size";
+    /// Chance that a new connection is refused, 0 to 1.
+    CONNECTION_DROP_PROBABILITY = "connection_drop_probability";
+    /// Watches of every kind.
+    WATCH_COUNT = "watch_count";
+    /// Refused client certificates.
+    AUTH_FAILED_COUNT = "auth_failed_count";
+    /// Shortest time of a request, ms.
+    MIN_LATENCY = "min_latency";
+    /// Limit of open files.
+    MAX_FILE_DESCRIPTOR_COUNT = "max_file_descriptor_count";
+    /// Lengths of all paths and data, bytes.
+    APPROXIMATE_DATA_SIZE = "approximate_data_size";
+    /// Open files.
+    OPEN_FILE_DESCRIPTOR_COUNT = "open_file_descriptor_count";
+    /// Sessions known to this server alone.
+    LOCAL_SESSIONS = "local_sessions";
+    /// Time since the start, ms.
+    UPTIME = "uptime";
+    /// Longest time of a request, ms.
+    MAX_LATENCY = "max_latency";
+    /// TLS handshakes under way.
+    OUTSTANDING_TLS_HANDSHAKE = "outstanding_tls_handshake";
+    /// Size of the smallest reply, bytes; -1 before the first.
+    MIN_CLIENT_RESPONSE_SIZE = "min_client_response_size";
+    /// Connections from this machine without a client certificate.
+    NON_MTLS_LOCAL_CONN_COUNT = "non_mtls_local_conn_count";
+
+    // Gauges of a member of an ensemble.
+    /// Voters.
+    QUORUM_SIZE = "quorum_size";
+    /// Observers in step.
+    SYNCED_OBSERVERS = "synced_observers";
+    /// Connected followers and observers.
+    LEARNERS = "learners";
+    /// Voters in step.
+    SYNCED_FOLLOWERS = "synced_followers";
+    /// Followers in step without a vote.
+    SYNCED_NON_VOTING_FOLLOWERS = "synced_non_voting_followers";
+    /// Sync requests that wait for commits.
+    PENDING_SYNCS = "pending_syncs";
+    /// Time since it leads, ms.
+    LEADER_UPTIME = "leader_uptime";
+    /// Size of the last proposal, bytes; -1 before the first.
+    LAST_PROPOSAL_SIZE = "last_proposal_size";
+    /// Size of the largest proposal, bytes; -1 before the first.
+    MAX_PROPOSAL_SIZE = "max_proposal_size";
+    /// Size of the smallest proposal, bytes; -1 before the first.
+    MIN_PROPOSAL_SIZE = "min_proposal_size";
+
+    // Gauge sets; the key is the first component of a path.
+    /// Hard, else soft limit of nodes.
+    QUOTA_COUNT_LIMIT_PER_NAMESPACE = "quota_count_limit_per_namespace";
+    /// Hard, else soft limit of bytes.
+    QUOTA_BYTES_LIMIT_PER_NAMESPACE = "quota_bytes_limit_per_namespace";
+    /// Nodes under a quota.
+    QUOTA_COUNT_USAGE_PER_NAMESPACE = "quota_count_usage_per_namespace";
+    /// Bytes under a quota.
+    QUOTA_BYTES_USAGE_PER_NAMESPACE = "quota_bytes_usage_per_namespace";
+
+    // Counters.
+    /// Bytes received from clients.
+    BYTES_RECEIVED_COUNT = "bytes_received_count";
+    /// Bytes of replies.
+    RESPONSE_BYTES = "response_bytes";
+    /// Bytes of watch events.
+    WATCH_BYTES = "watch_bytes";
+    /// Connect requests.
+    CONNECTION_REQUEST_COUNT = "connection_request_count";
+    /// Connections refused by a limit.
+    CONNECTION_REJECTED = "connection_rejected";
+    /// Connections that the server closed.
+    CONNECTION_DROP_COUNT = "connection_drop_count";
+    /// Connect requests that name a session.
+    CONNECTION_REVALIDATE_COUNT = "connection_revalidate_count";
+    /// Sessions that a learner had checked by the leader.
+    REVALIDATE_COUNT = "revalidate_count";
+    /// Connections dropped because they never asked for a session.
+    SESSIONLESS_CONNECTIONS_EXPIRED = "sessionless_connections_expired";
+    /// Sessions that expired.
+    STALE_SESSIONS_EXPIRED = "stale_sessions_expired";
+    /// Connections closed while the server was not serving.
+    CNXN_CLOSED_WITHOUT_ZK_SERVER_RUNNING = "cnxn_closed_without_zk_server_running";
+    /// Requests of closed connections.
+    STALE_REQUESTS = "stale_requests";
+    /// Requests of closed connections that were dropped.
+    STALE_REQUESTS_DROPPED = "stale_requests_dropped";
+    /// Replies to closed connections.
+    STALE_REPLIES = "stale_replies";
+    /// Requests that the throttle held up.
+    REQUEST_THROTTLE_WAIT_COUNT = "request_throttle_wait_count";
+    /// Requests that failed because they waited too long.
+    THROTTLED_OPS = "throttled_ops";
+    /// Requests refused for their size.
+    LARGE_REQUESTS_REJECTED = "large_requests_rejected";
+    /// Requests that entered prep.
+    PREP_PROCESSOR_REQUEST_QUEUED = "prep_processor_request_queued";
+    /// Requests that entered the log.
+    SYNC_PROCESSOR_REQUEST_QUEUED = "sync_processor_request_queued";
+    /// Changes put in flight by prep.
+    OUTSTANDING_CHANGES_QUEUED = "outstanding_changes_queued";
+    /// Changes that were applied.
+    OUTSTANDING_CHANGES_REMOVED = "outstanding_changes_removed";
+    /// Proposals of the leader.
+    PROPOSAL_COUNT = "proposal_count";
+    /// Commits of the leader.
+    COMMIT_COUNT = "commit_count";
+    /// Snapshots sent to learners.
+    SNAP_COUNT = "snap_count";
+    /// Diffs sent to learners.
+    DIFF_COUNT = "diff_count";
+    /// Elections entered.
+    LOOKING_COUNT = "looking_count";
+    /// Trees whose digest differed from the leader's.
+    DIGEST_MISMATCHES_COUNT = "digest_mismatches_count";
+    /// Failures that stop the server.
+    UNRECOVERABLE_ERROR_COUNT = "unrecoverable_error_count";
+    /// Failed TLS handshakes.
+    UNSUCCESSFUL_HANDSHAKE = "unsuccessful_handshake";
+    /// TLS handshakes refused by their limit.
+    TLS_HANDSHAKE_EXCEEDED = "tls_handshake_exceeded";
+
+    // Summaries.
+    /// Time of a write, ms.
+    UPDATELATENCY = "updatelatency";
+    /// Time of a read, ms.
+    READLATENCY = "readlatency";
+    /// Time of a sync of the log, ms.
+    FSYNCTIME = "fsynctime";
+    /// Time of a snapshot, ms.
+    SNAPSHOTTIME = "snapshottime";
+    /// Time to load the database at start, ms.
+    DBINITTIME = "dbinittime";
+    /// Txns replayed at start.
+    STARTUP_TXNS_LOADED = "startup_txns_loaded";
+    /// Time of that replay, ms.
+    STARTUP_TXNS_LOAD_TIME = "startup_txns_load_time";
+    /// Time to load the snapshot at start, ms.
+    STARTUP_SNAP_LOAD_TIME = "startup_snap_load_time";
+    /// Txns in one sync of the log.
+    SYNC_PROCESSOR_BATCH_SIZE = "sync_processor_batch_size";
+    /// Txns that wait for the log.
+    SYNC_PROCESSOR_QUEUE_SIZE = "sync_processor_queue_size";
+    /// Requests that wait for prep.
+    PREP_PROCESSOR_QUEUE_SIZE = "prep_processor_queue_size";
+    /// Time of prep, ms.
+    PREP_PROCESS_TIME = "prep_process_time";
+    /// Watches fired by a created node.
+    NODE_CREATED_WATCH_COUNT = "node_created_watch_count";
+    /// Watches fired by a deleted node.
+    NODE_DELETED_WATCH_COUNT = "node_deleted_watch_count";
+    /// Watches fired by changed data.
+    NODE_CHANGED_WATCH_COUNT = "node_changed_watch_count";
+    /// Watches fired by changed children.
+    NODE_CHILDREN_WATCH_COUNT = "node_children_watch_count";
+    /// Time without a leader, ms.
+    UNAVAILABLE_TIME = "unavailable_time";
+    /// Time of an election, ms.
+    ELECTION_TIME = "election_time";
+}
+
+/// What `cons` shows as `lop` after a request with this opcode that succeeded; `NA` for others, and
+/// after a write that failed. (ref: FinalRequestProcessor.processRequest)
+pub fn last_operation(opcode: i32) -> &'static str {
+    match opcode {
+        1 | 15 | 19 | 21 => "CREA",
+        2 | 20 => "DELE",
+        3 => "EXIS",
+        4 => "GETD",
+        5 => "SETD",
+        6 => "GETA",
+        7 => "SETA",
+        8 | 12 => "GETC",
+        9 => "SYNC",
+        11 => "PING",
+        13 => "CHEC",
+        14 => "MULT",
+        16 => "RECO",
+        17 => "CHKW",
+        18 => "REMW",
+        22 => "MLTR",
+        101 => "SETW",
+        103 => "GETE",
+        104 => "GETACN",
+        105 => "STW2",
+        106 => "ADDW",
+        107 => "HOMI",
+        -10 => "SESS",
+        -11 => "CLOS",
+        _ => "NA",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = ALL.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

@@ -1,0 +1,342 @@
+//! The one checked [`Config`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::{
+    error::{Note, Secret},
+    members::{Endpoint, Membership, PeerType},
+    zoo_cfg::Setting,
+};
+
+/// A configuration with what there is to say about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The checked configuration.
+    pub config: Config,
+    /// Remarks in the order of their discovery; the binary logs them.
+    pub notes: Vec<Note>,
+}
+
+/// Everything that `zoo.cfg`, the dynamic file, `myid` and the flags say, checked.
+///
+/// Each field names its key in `zoo.cfg` (as a system property it has the prefix `zookeeper.`, but
+/// where stated otherwise), its unit and its default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it came from; `None` when there was none.
+    pub file: Option<PathBuf>,
+    /// Ports and the limits on connections.
+    pub connections: Connections,
+    /// Ticks and session time-outs.
+    pub sessions: Sessions,
+    /// Directories, log, snapshots and their purge.
+    pub storage: Storage,
+    /// Sizes and queues.
+    pub limits: Limits,
+    /// Who may do what.
+    pub auth: Auth,
+    /// Node kinds, quotas and digests.
+    pub tree: Tree,
+    /// Four-letter words, admin server, metrics.
+    pub admin: Admin,
+    /// Membership. Of no effect while [`Ensemble::is_distributed`] says no.
+    pub ensemble: Ensemble,
+    /// Every system property as it was set, by full name: what no field above holds (`ssl.*`,
+    /// SASL, …), and what the admin server shows.
+    pub properties: BTreeMap<String, Setting>,
+}
+
+/// Ports and the limits on connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connections {
+    /// `clientPort` with `clientPortAddress`. Default: none, no plain port.
+    pub client: Option<Endpoint>,
+    /// `secureClientPort` with `secureClientPortAddress`. Default: none, no TLS port.
+    pub secure_client: Option<Endpoint>,
+    /// `clientPortListenBacklog`, connections. Default: none (-1), the system's.
+    pub listen_backlog: Option<u32>,
+    /// `maxClientCnxns`, connections from one address. Default: 60; 0 is no limit.
+    pub max_per_address: u32,
+    /// `maxCnxns`, connections in total. Default: 0, no limit.
+    pub max_total: u32,
+    /// `nio.sessionlessCnxnTimeout`, ms until a connection needs a session. Default: 10000.
+    pub sessionless_timeout: Duration,
+    /// `clientTcpKeepAlive`. Default: false.
+    pub tcp_keep_alive: bool,
+    /// `connection_throttle_*`.
+    pub throttle: ConnectionThrottle,
+}
+
+/// The token bucket for new connections. (ref: BlueThrottle)
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionThrottle {
+    /// `connection_throttle_tokens`, size of the bucket. Default: 0, off.
+    pub tokens: u32,
+    /// `connection_throttle_fill_time`, ms between refills. Default: 1.
+    pub fill_time: Duration,
+    /// `connection_throttle_fill_count`, tokens a refill. Default: 1.
+    pub fill_count: u32,
+    /// `connection_throttle_freeze_time`, ms between changes of the drop chance. Default: none (-1), off.
+    pub freeze_time: Option<Duration>,
+    /// `connection_throttle_drop_increase`, 0 to 1. Default: 0.02.
+    pub drop_increase: f64,
+    /// `connection_throttle_drop_decrease`, 0 to 1. Default: 0.002.
+    pub drop_decrease: f64,
+    /// `connection_throttle_decrease_ratio`, 0 to 1. Default: 0.
+    pub decrease_ratio: f64,
+    /// `connection_throttle_weight_enabled`. Default: false. When true, `tokens` and `fill_count`
+    /// are already multiplied by `global_weight`.
+    pub weighted: bool,
+    /// `connection_throttle_global_session_weight`, tokens. Default: 3.
+    pub global_weight: u32,
+    /// `connection_throttle_renew_session_weight`, tokens. Default: 2.
+    pub renew_weight: u32,
+    /// `connection_throttle_local_session_weight`, tokens. Default: 1.
+    pub local_weight: u32,
+}
+
+/// Ticks and session time-outs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sessions {
+    /// `tickTime`, ms. Default: 3000.
+    pub tick_time: Duration,
+    /// `minSessionTimeout`, ms. Default: 2 ticks.
+    pub min_timeout: Duration,
+    /// `maxSessionTimeout`, ms. Default: 20 ticks.
+    pub max_timeout: Duration,
+    /// `localSessionsEnabled`. Default: false.
+    pub local: bool,
+    /// `localSessionsUpgradingEnabled`. Default: false.
+    pub local_upgrading: bool,
+    /// `closeSessionTxn.enabled`: the txn lists the paths that it deletes. Default: true.
+    pub close_lists_paths: bool,
+}
+
+/// How a snapshot file is packed. (ref: SnapStream.StreamMode)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// As it is, with a checksum.
+    #[default]
+    None,
+    /// `snapshot.<zxid>.gz`.
+    Gzip,
+    /// `snapshot.<zxid>.snappy`.
+    Snappy,
+}
+
+/// Directories, log, snapshots and their purge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Storage {
+    /// `dataDir`. Required in a file.
+    pub data_dir: PathBuf,
+    /// `dataLogDir`. Default: `dataDir`.
+    pub data_log_dir: PathBuf,
+    /// `datadir.autocreate`: missing directories are made. Default: true.
+    pub create_directories: bool,
+    /// `db.autocreate`: a member with no data may vote. Default: true.
+    pub create_database: bool,
+    /// `snapshot.trust.empty`: logs without a snapshot are accepted. Default: false.
+    pub trust_empty_snapshot: bool,
+    /// `snapCount`, txns between snapshots, at least 2. Default: 100000.
+    pub snap_count: u32,
+    /// `snapSizeLimitInKb`, bytes of log between snapshots. Default: 4 GiB; none: no limit.
+    pub snap_size_limit: Option<u64>,
+    /// `txnLogSizeLimitInKb`, bytes of one log file. Default: none (-1), no limit.
+    pub log_size_limit: Option<u64>,
+    /// `preAllocSize` (KiB there), bytes by which a log file grows. Default: 64 MiB; 0: it grows as written.
+    pub pre_alloc_size: u64,
+    /// `forceSync`: an acknowledged write is on disk. Default: true (`yes`).
+    pub force_sync: bool,
+    /// `fsync.warningthresholdms` (without prefix, too), ms. Default: 1000.
+    pub fsync_warning: Duration,
+    /// `snapshot.compression.method`. Default: none; `gz`, `snappy`.
+    pub compression: Compression,
+    /// `serializeLastProcessedZxid.enabled`. Default: true.
+    pub snapshot_holds_last_zxid: bool,
+    /// `autopurge.snapRetainCount`, snapshots, at least 3. Default: 3.
+    pub purge_keep: u32,
+    /// `autopurge.purgeInterval`, hours (or with a unit: ms, s, m, h, d). Default: none (0), off.
+    pub purge_interval: Option<Duration>,
+}
+
+/// Sizes and queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// `jute.maxbuffer` (property without prefix), bytes of one frame. Default: 1048575.
+    pub jute_max_buffer: u32,
+    /// `jute.maxbuffer.extrasize`, bytes by which a string or buffer on disk and between members may
+    /// be larger, at least 1024. Default: `jute.maxbuffer`.
+    pub jute_extra: u32,
+    /// `globalOutstandingLimit`, requests in the pipeline. Default: 1000.
+    pub global_outstanding: u32,
+    /// `largeRequestMaxBytes`, bytes of all large requests in flight. Default: 104857600.
+    pub large_request_max_bytes: u64,
+    /// `largeRequestThreshold`, bytes from which a request is large. Default: none (-1), off.
+    pub large_request_threshold: Option<u32>,
+    /// `request_throttle_*`.
+    pub throttle: RequestThrottle,
+}
+
+/// The queue in front of the pipeline. (ref: RequestThrottler)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestThrottle {
+    /// `request_throttle_max_requests`, requests. Default: 0, off.
+    pub max_requests: u32,
+    /// `request_throttle_stall_time`, ms. Default: 100.
+    pub stall_time: Duration,
+    /// `request_throttle_drop_stale`: drop requests of closed connections. Default: true.
+    pub drop_stale: bool,
+    /// `request_stale_connection_check`. Default: true.
+    pub check_connection: bool,
+    /// `request_stale_latency_check`. Default: false.
+    pub check_latency: bool,
+    /// `throttled_op_wait_time`, ms after which a waiting request fails. Default: none (0), off.
+    pub op_wait_time: Option<Duration>,
+}
+
+/// The digest in the `digest` scheme, by the names of Java's `MessageDigest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each is the name of its algorithm")]
+pub enum DigestAlgorithm {
+    Md5,
+    #[default]
+    Sha1,
+    Sha224,
+    Sha256,
+    Sha384,
+    Sha512,
+    Sha512Half224,
+    Sha512Half256,
+    Sha3Bits224,
+    Sha3Bits256,
+    Sha3Bits384,
+    Sha3Bits512,
+}
+
+impl DigestAlgorithm {
+    pub(crate) const ALLOWED: &str = "MD5, SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256, SHA3-224, \
+         SHA3-256, SHA3-384 or SHA3-512";
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_uppercase().as_str() {
+            "MD5" => Self::Md5,
+            "SHA" | "SHA1" | "SHA-1" => Self::Sha1,
+            "SHA224" | "SHA-224" => Self::Sha224,
+            "SHA256" | "SHA-256" => Self::Sha256,
+            "SHA384" | "SHA-384" => Self::Sha384,
+            "SHA512" | "SHA-512" => Self::Sha512,
+            "SHA512/224" | "SHA-512/224" => Self::Sha512Half224,
+            "SHA512/256" | "SHA-512/256" => Self::Sha512Half256,
+            "SHA3-224" => Self::Sha3Bits224,
+            "SHA3-256" => Self::Sha3Bits256,
+            "SHA3-384" => Self::Sha3Bits384,
+            "SHA3-512" => Self::Sha3Bits512,
+            _ => return None,
+        })
+    }
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// `skipACL`: nobody is refused anything. Default: false (`no`).
+    pub skip_acl: bool,
+    /// `DigestAuthenticationProvider.enabled`. Default: true.
+    pub digest: bool,
+    /// `DigestAuthenticationProvider.digestAlg`. Default: SHA1.
+    pub digest_algorithm: DigestAlgorithm,
+    /// `DigestAuthenticationProvider.superDigest`, `super:<base64 of a digest>`. Default: none.
+    pub super_digest: Option<Secret>,
+    /// `enforce.auth.enabled` with `enforce.auth.schemes`, and `sessionRequireClientSASLAuth`: a
+    /// connection needs an identity of one of these schemes. Default: empty, not enforced.
+    pub enforced_schemes: BTreeSet<String>,
+    /// `authProvider.N`: built-in providers that were named, by scheme. Default: empty.
+    pub providers: BTreeSet<String>,
+    /// `enableEagerACLCheck`: a member checks ACLs before it forwards. Default: false.
+    pub eager_acl_check: bool,
+}
+
+/// Node kinds, quotas and digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// `extendedTypesEnabled`: TTL nodes. Default: false.
+    pub extended_types: bool,
+    /// `emulate353TTLNodes`: read TTL nodes as 3.5.3 wrote them. Default: false.
+    pub emulate_353_ttl: bool,
+    /// `enforceQuota`: a hard quota refuses writes. Default: false.
+    pub enforce_quota: bool,
+    /// `digest.enabled`: each txn carries a digest of the tree. Default: true.
+    pub digests: bool,
+    /// `znode.container.checkIntervalMs` (property without prefix), ms. Default: 60000.
+    pub container_check_interval: Duration,
+    /// `znode.container.maxPerMinute` (property without prefix), deletions. Default: 10000.
+    pub container_max_per_minute: u32,
+    /// `znode.container.maxNeverUsedIntervalMs` (property without prefix), ms. Default: none (0),
+    /// a container that never had a child stays.
+    pub container_max_never_used: Option<Duration>,
+}
+
+/// Four-letter words, admin server, metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `4lw.commands.whitelist`, words with commas between, or `*`. Default: none, `srvr` alone.
+    pub words: Option<String>,
+    /// `readonlymode.enabled` (property without prefix). Default: false.
+    pub read_only_mode: bool,
+    /// `admin.enableServer`. Default: true.
+    pub server: bool,
+    /// `admin.serverAddress` and `admin.serverPort`. Default: 0.0.0.0:8080.
+    pub address: Endpoint,
+    /// `admin.commandURL`. Default: `/commands`.
+    pub command_url: String,
+    /// `metricsProvider.className` with `.httpHost` and `.httpPort`: where Prometheus asks. Default:
+    /// none; 0.0.0.0:7000 when that provider is chosen.
+    pub prometheus: Option<Endpoint>,
+}
+
+/// Membership and the limits of followers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensemble {
+    /// `server.N`, `group.N`, `weight.N`, from the file or from `dynamicConfigFile`.
+    pub membership: Membership,
+    /// The proposed membership in `<file>.dynamic.next`. Default: none.
+    pub last_seen: Option<Membership>,
+    /// `dynamicConfigFile`. Default: none.
+    pub dynamic_file: Option<PathBuf>,
+    /// `myid` in `dataDir`. Default: none.
+    pub my_id: Option<i64>,
+    /// `peerType`; a server line of this member counts more. Default: participant.
+    pub peer_type: PeerType,
+    /// `standaloneEnabled`: one voter alone is no ensemble. Default: true.
+    pub standalone_enabled: bool,
+    /// `reconfigEnabled`. Default: false.
+    pub reconfig_enabled: bool,
+    /// `initLimit`, ticks. Required in an ensemble.
+    pub init_limit: u32,
+    /// `syncLimit`, ticks. Required in an ensemble.
+    pub sync_limit: u32,
+    /// `connectToLearnerMasterLimit`, ticks. Default: 0, `initLimit`.
+    pub connect_limit: u32,
+    /// `observerMasterPort`. Default: none (0), off.
+    pub observer_master_port: Option<u16>,
+    /// `quorumListenOnAllIPs`. Default: false.
+    pub listen_on_all_addresses: bool,
+    /// `syncEnabled`: observers write log and snapshots. Default: true.
+    pub sync_enabled: bool,
+    /// `multiAddress.enabled`. Default: false.
+    pub multi_address: bool,
+    /// `oraclePath`. Default: none.
+    pub oracle_path: Option<PathBuf>,
+}
+
+impl Ensemble {
+    /// Whether this server is a member of an ensemble rather than alone.
+    /// (ref: QuorumPeerConfig.isDistributed)
+    pub fn is_distributed(&self) -> bool {
+        !self.standalone_enabled || self.membership.count(PeerType::Participant) > 1
+    }
+}

@@ -1,0 +1,613 @@
+//! Whole configurations: what people have, and what goes wrong with it.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use crate::{
+    Config, ConfigError, Endpoint, Env, Loaded, PeerType,
+    config::{Compression, DigestAlgorithm},
+    keys::{ALIASES, KEYS},
+    parse_bytes,
+};
+
+const MINIMAL: &str = "dataDir=/data\nclientPort=2181\n";
+
+fn files(files: &[(&str, &str)], flags: &str) -> Result<Loaded, ConfigError> {
+    let files: BTreeMap<&Path, &str> = files.iter().map(|(p, t)| (Path::new(*p), *t)).collect();
+    let env = Env { variables: vec![("SERVER_JVMFLAGS".into(), flags.into())] };
+    let read = |path: &Path| Ok(files.get(path).map(|text| text.as_bytes().to_vec()));
+    Config::load_with(Path::new("zoo.cfg"), &env, &read)
+}
+
+fn with(lines: &str) -> Result<Loaded, ConfigError> {
+    files(&[("zoo.cfg", &format!("{MINIMAL}{lines}"))], "")
+}
+
+fn config(lines: &str) -> Config {
+    with(lines).unwrap_or_else(|e| panic!("{e}")).config
+}
+
+fn error(lines: &str) -> String {
+    with(lines).err().map_or_else(|| panic!("{lines} is accepted"), |e| e.to_string())
+}
+
+fn notes(loaded: &Loaded) -> Vec<String> {
+    loaded.notes.iter().map(ToString::to_string).collect()
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[test]
+fn defaults_are_those_of_java() {
+    let c = config("");
+    assert_eq!(c.connections.client, Some(Endpoint::any(2181)));
+    assert_eq!((c.connections.max_per_address, c.connections.max_total), (60, 0));
+    assert_eq!((c.connections.listen_backlog, c.connections.sessionless_timeout), (None, ms(10_000)));
+    assert_eq!(
+        (c.sessions.tick_time, c.sessions.min_timeout, c.sessions.max_timeout),
+        (ms(3000), ms(6000), ms(60_000))
+    );
+    assert_eq!(c.storage.data_log_dir, Path::new("/data"));
+    assert_eq!((c.storage.snap_count, c.storage.pre_alloc_size), (100_000, 64 << 20));
+    assert_eq!((c.storage.snap_size_limit, c.storage.log_size_limit), (Some(4 << 30), None));
+    assert_eq!((c.storage.purge_keep, c.storage.purge_interval), (3, None));
+    assert_eq!(c.storage.compression, Compression::None);
+    assert!(c.storage.force_sync && c.storage.create_database && c.storage.create_directories);
+    assert!(!c.storage.trust_empty_snapshot && c.storage.snapshot_holds_last_zxid);
+    assert_eq!(
+        (c.limits.jute_max_buffer, c.limits.jute_extra, c.limits.global_outstanding),
+        (0xf_ffff, 0xf_ffff, 1000)
+    );
+    assert_eq!((c.limits.large_request_max_bytes, c.limits.large_request_threshold), (100 << 20, None));
+    assert_eq!((c.limits.throttle.max_requests, c.limits.throttle.op_wait_time), (0, None));
+    assert!(
+        !c.auth.skip_acl
+            && c.auth.digest
+            && c.auth.super_digest.is_none()
+            && c.auth.enforced_schemes.is_empty()
+    );
+    assert_eq!(c.auth.digest_algorithm, DigestAlgorithm::Sha1);
+    assert!(
+        !c.tree.extended_types && !c.tree.enforce_quota && c.tree.digests && c.sessions.close_lists_paths
+    );
+    assert_eq!((c.tree.container_check_interval, c.tree.container_max_per_minute), (ms(60_000), 10_000));
+    assert_eq!(c.tree.container_max_never_used, None);
+    assert_eq!((c.admin.words, c.admin.read_only_mode, c.admin.server), (None, false, true));
+    assert_eq!((c.admin.address, c.admin.prometheus), (Endpoint::any(8080), None));
+    assert!(!c.ensemble.is_distributed() && !c.ensemble.reconfig_enabled && c.ensemble.standalone_enabled);
+}
+
+#[test]
+fn without_a_file() {
+    let c = Config::standalone_default();
+    assert_eq!((c.connections.client, c.storage.data_dir), (Some(Endpoint::any(2181)), "./data".into()));
+    assert_eq!((c.sessions.tick_time, c.file), (ms(3000), None));
+    let env = Env { variables: vec![("JVMFLAGS".into(), "-Djute.maxbuffer=4096".into())] };
+    assert_eq!(Config::standalone(&env).expect("valid").config.limits.jute_max_buffer, 4096);
+}
+
+#[test]
+fn javas_other_command_line() {
+    let run = |line: &str| {
+        let arguments: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        Config::from_arguments(&arguments, &Env::empty())
+    };
+    let c = run("2182 /d 2000 7").expect("valid").config;
+    assert_eq!((c.connections.client, c.connections.max_per_address), (Some(Endpoint::any(2182)), 7));
+    assert_eq!((c.sessions.min_timeout, c.storage.data_dir), (ms(4000), "/d".into()));
+    assert_eq!(
+        run("2182 /d x").expect_err("no number").to_string(),
+        "command line: tickTime=x is not valid, allowed is a number from 1 to 2147483647"
+    );
+    assert!(run("2182").is_err() && run("1 2 3 4 5").is_err());
+}
+
+#[test]
+fn kafkas_file() {
+    let loaded = files(
+        &[(
+            "zoo.cfg",
+            "# where the snapshot is stored.\ndataDir=/tmp/zookeeper\nclientPort=2181\n\
+            maxClientCnxns=0\nadmin.enableServer=false\n# admin.serverPort=8080\n",
+        )],
+        "-Xmx512M -Xms512M -server",
+    )
+    .expect("valid");
+    assert_eq!(loaded.config.connections.max_per_address, 0);
+    assert!(!loaded.config.admin.server);
+    assert_eq!(notes(&loaded), ["flags for a JVM have no effect: -Xmx512M -Xms512M -server"]);
+}
+
+#[test]
+fn bitnamis_file() {
+    let loaded = files(
+        &[
+            ("zoo.cfg", "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir=/bitnami/zookeeper/data\nclientPort=2181\n\
+            maxClientCnxns=60\nautopurge.snapRetainCount=3\nautopurge.purgeInterval=0\npreAllocSize=65536\nsnapCount=100000\n\
+            maxCnxns=0\nreconfigEnabled=false\nquorumListenOnAllIPs=false\n4lw.commands.whitelist=srvr, mntr\nmaxSessionTimeout=40000\n\
+            admin.serverPort=8080\nadmin.enableServer=true\nserver.1=0.0.0.0:2888:3888;2181\n\
+            authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n\
+            requireClientAuthScheme=sasl\njaasLoginRenew=3600000\n"),
+            ("/bitnami/zookeeper/data/myid", "1\n"),
+        ],
+        "",
+    )
+    .expect("valid");
+    assert_eq!(loaded.config.admin.words.as_deref(), Some("srvr, mntr"));
+    assert_eq!((loaded.config.ensemble.my_id, loaded.config.ensemble.is_distributed()), (Some(1), false));
+    assert_eq!(
+        notes(&loaded),
+        [
+            "one server line and standaloneEnabled=true: the server stands alone",
+            "zoo.cfg:21: jaasLoginRenew has no effect: no ZooKeeper server reads it",
+            "zoo.cfg:20: requireClientAuthScheme has no effect: no ZooKeeper server reads it",
+        ]
+    );
+}
+
+#[test]
+fn solrs_file() {
+    let loaded = with(
+        "tickTime=2000\ninitLimit=10\nsyncLimit=5\n# snapshots\n4lw.commands.whitelist=mntr,conf,ruok\n\
+        autopurge.snapRetainCount=3\nautopurge.purgeInterval=1\n",
+    );
+    let loaded = loaded.expect("valid");
+    assert_eq!(loaded.config.storage.purge_interval, Some(Duration::from_secs(3600)));
+    assert!(loaded.notes.is_empty());
+}
+
+#[test]
+fn the_official_images_ensemble() {
+    let text = "dataDir=/data\ndataLogDir=/datalog\ntickTime=2000\ninitLimit=5\nsyncLimit=2\n\
+        autopurge.snapRetainCount=3\nautopurge.purgeInterval=0\nmaxClientCnxns=60\nstandaloneEnabled=true\nadmin.enableServer=true\n\
+        server.1=zoo1:2888:3888;2181\nserver.2=zoo2:2888:3888;2181\nserver.3=zoo3:2888:3888:observer;2181\nserver.4=zoo4:2888:3888;2181\n";
+    let loaded = files(&[("zoo.cfg", text), ("/data/myid", "3")], "").expect("valid");
+    let e = &loaded.config.ensemble;
+    assert!(e.is_distributed());
+    assert_eq!((e.my_id, e.peer_type, e.membership.servers.len()), (Some(3), PeerType::Observer, 4));
+    assert_eq!(loaded.config.connections.client, Some(Endpoint::any(2181)));
+    assert_eq!(notes(&loaded), ["peerType is participant, but server.3 is observer, which counts"]);
+}
+
+#[test]
+fn hbases_single_server_line_stands_alone() {
+    let c = config("initLimit=10\nsyncLimit=5\nserver.0=localhost:2888:3888\n");
+    assert!(!c.ensemble.is_distributed());
+}
+
+#[test]
+fn a_dynamic_file() {
+    let zoo = "dataDir=/data\ninitLimit=5\nsyncLimit=2\nreconfigEnabled=true\nstandaloneEnabled=false\n\
+        dynamicConfigFile=/conf/zoo.cfg.dynamic.10000000f\n";
+    let dynamic = "server.1=a:2888:3888:participant;2181\nserver.2=b:2888:3888:participant;2181\nserver.3=c:2888:3888\n";
+    let next = "server.1=a:2888:3888:participant;2181\nversion=200000001\n";
+    let all = [
+        ("zoo.cfg", zoo),
+        ("/conf/zoo.cfg.dynamic.10000000f", dynamic),
+        ("zoo.cfg.dynamic.next", next),
+        ("/data/myid", "2"),
+    ];
+    let e = files(&all, "").expect("valid").config.ensemble;
+    assert_eq!((e.membership.version, e.membership.servers.len()), (0x1_0000_000f, 3));
+    assert_eq!(e.last_seen.map(|m| (m.version, m.servers.len())), Some((0x2_0000_0001, 1)));
+
+    let wrong = |dynamic: &str| files(&[all[0], (all[1].0, dynamic)], "").expect_err("wrong").to_string();
+    assert_eq!(
+        wrong("server.1=a:1:2\nversion=1\n"),
+        "/conf/zoo.cfg.dynamic.10000000f:2: version=1 is refused: the dynamic file holds server.N, group.N and weight.N only"
+    );
+    assert!(
+        wrong("server.1=a:1\n").starts_with("/conf/zoo.cfg.dynamic.10000000f:1: server.1=a:1 is not valid")
+    );
+    let missing = files(&[all[0]], "").expect_err("missing").to_string();
+    assert!(missing.starts_with("cannot read /conf/zoo.cfg.dynamic.10000000f: "), "{missing}");
+    let both = format!("{zoo}server.1=a:1:2\n");
+    assert_eq!(
+        files(&[("zoo.cfg", &both), all[1]], "").expect_err("both").to_string(),
+        "zoo.cfg:7: server.1=a:1:2 is refused: with dynamicConfigFile it must be in that file"
+    );
+    let broken_next = [all[0], all[1], ("zoo.cfg.dynamic.next", "server.x=1"), all[3]];
+    let loaded = files(&broken_next, "").expect("valid");
+    assert!(
+        loaded.config.ensemble.last_seen.is_none()
+            && notes(&loaded)[0].starts_with("the proposed membership")
+    );
+}
+
+#[test]
+fn groups_and_weights() {
+    let servers = "initLimit=5\nsyncLimit=2\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n";
+    let read = |lines: &str| {
+        files(&[("zoo.cfg", &format!("{MINIMAL}{servers}{lines}")), ("/data/myid", "1")], "")
+            .map(|l| l.config.ensemble.membership)
+            .map_err(|e| e.to_string())
+    };
+    let m = read("group.1=1:2\ngroup.2=3\nweight.3=0\n").expect("valid");
+    assert_eq!((m.groups[&1].len(), m.weights[&3], m.is_hierarchical()), (2, 0, true));
+    for (lines, part) in [
+        (
+            "group.1=1:2\ngroup.2=2:3\n",
+            "zoo.cfg:9: group.2=2:3 is not valid, allowed is each server in one group",
+        ),
+        ("group.1=1:2\n", "zoo.cfg:7: server.3=c:1:2 is not valid"),
+        ("weight.1=x\n", "zoo.cfg:8: weight.1=x is not valid, allowed is a number that is not negative"),
+        ("group1=1\n", "zoo.cfg:8: group1=1 is not valid, allowed is server.N, group.N or weight.N"),
+        ("server.x=a:1:2\n", "zoo.cfg:8: server.x=a:1:2 is not valid"),
+    ] {
+        let found = read(lines).expect_err(lines);
+        assert!(found.starts_with(part), "{found}");
+    }
+}
+
+#[test]
+fn what_an_ensemble_needs() {
+    let servers = "server.1=a:1:2\nserver.2=b:1:2\n";
+    assert_eq!(error(servers), "zoo.cfg: initLimit is not set: an ensemble needs a number of ticks above 0");
+    assert_eq!(
+        error(&format!("initLimit=1\n{servers}")),
+        "zoo.cfg: syncLimit is not set: an ensemble needs a number of ticks above 0"
+    );
+    let limits = format!("{MINIMAL}initLimit=1\nsyncLimit=1\n{servers}");
+    let run = |myid: &str, more: &str| {
+        let text = format!("{limits}{more}");
+        files(&[("zoo.cfg", &text), ("/data/myid", myid)], "").map_err(|e| e.to_string())
+    };
+    assert!(files(&[("zoo.cfg", &limits)], "").is_err_and(|e| e.to_string().contains("myid is not set")));
+    assert_eq!(
+        run("one", "").expect_err("no number"),
+        "/data/myid:1: myid=one is not valid, allowed is the N of this machine's server.N line, a number from 0 to 255"
+    );
+    assert_eq!(
+        run("255", "extendedTypesEnabled=true").expect_err("too large"),
+        "zoo.cfg: extendedTypesEnabled=true allows no myid above 254"
+    );
+    assert!(
+        notes(&run("9", "").expect("valid"))
+            .iter()
+            .any(|n| n == "there is no server.9 for this server's myid")
+    );
+    let text = limits.replace("a:1:2", "a:1:2;2182");
+    let differs = files(&[("zoo.cfg", &text), ("/data/myid", "1")], "").expect_err("differs").to_string();
+    assert!(differs.contains("differ from 0.0.0.0:2182 in server.1"), "{differs}");
+    assert_eq!(
+        error("standaloneEnabled=false"),
+        "zoo.cfg: standaloneEnabled=false needs at least one server.N that is a participant"
+    );
+    assert!(error("server.1=a:1:2\nserver.2=b:1:2:observer").contains("observers need an ensemble"));
+    assert!(error("server.1=a:1:2|b:1:2").contains("one address unless multiAddress.enabled is true"));
+    config("multiAddress.enabled=true\nserver.1=a:1:2|b:1:2");
+}
+
+#[test]
+fn wrong_values_of_file_keys_stop_the_start() {
+    for (line, allowed) in [
+        ("clientPort=x", "a port, a number from 0 to 65535"),
+        ("clientPort=65536", "a port, a number from 0 to 65535"),
+        ("tickTime=0", "a number from 1 to 2147483647"),
+        ("tickTime=2000ms", "a number from 1 to 2147483647"),
+        ("tickTime=0x10", "a number from 1 to 2147483647"),
+        ("maxClientCnxns=", "a number from -2147483648 to 2147483647"),
+        ("minSessionTimeout=-", "a number from -2147483648 to 2147483647"),
+        ("clientPortListenBacklog=many", "a number from -2147483648 to 2147483647"),
+        ("reconfigEnabled=yes", "true or false"),
+        ("sslQuorum=1", "true or false"),
+        ("jvm.pause.monitor=on", "true or false"),
+        ("peerType=leader", "participant or observer"),
+        ("electionAlg=0", "3"),
+        (
+            "autopurge.purgeInterval=1y",
+            "a number of hours, or a number with one of the units ms, s, m, h, d; 0 is off",
+        ),
+        ("quorum.cnxn.threads.size=x", "a number from -9223372036854775808 to 9223372036854775807"),
+    ] {
+        let key = line.split('=').next().expect("a key");
+        let text =
+            if key == "clientPort" { format!("dataDir=/d\n\n{line}") } else { format!("{MINIMAL}{line}") };
+        let found = files(&[("zoo.cfg", &text)], "").map(|_| ()).map_err(|e| e.to_string());
+        assert_eq!(found, Err(format!("zoo.cfg:3: {line} is not valid, allowed is {allowed}")));
+    }
+}
+
+#[test]
+fn negative_numbers_mean_off_as_in_java() {
+    let c =
+        config("minSessionTimeout=-2\nclientPortListenBacklog=-5\nobserverMasterPort=-1\nmaxClientCnxns=-1");
+    assert_eq!((c.sessions.min_timeout, c.connections.listen_backlog), (ms(0), None));
+    assert_eq!((c.ensemble.observer_master_port, c.connections.max_per_address), (None, 0));
+    assert!(error("tickTime=-5").contains("tickTime=-5 is not valid"));
+    assert!(error("maxSessionTimeout=-2").contains("maxSessionTimeout is 0 ms"));
+}
+
+#[test]
+fn contradictions() {
+    assert_eq!(
+        parse_bytes(b"clientPort=1").expect_err("no dataDir").to_string(),
+        "zoo.cfg: dataDir is not set: a directory for snapshots, and for the log without dataLogDir"
+    );
+    assert_eq!(
+        error("secureClientPortAddress=h"),
+        "zoo.cfg: secureClientPortAddress is set but secureClientPort is not, set it too"
+    );
+    assert!(
+        error("minSessionTimeout=7\nmaxSessionTimeout=6")
+            .contains("minSessionTimeout is 7 ms and maxSessionTimeout is 6 ms")
+    );
+    assert!(error("minSessionTimeout=60001").contains("maxSessionTimeout is 60000 ms"));
+    assert!(error("quorum.auth.serverRequireSasl=true").contains("enableSasl=true"));
+    assert!(
+        error("quorum.auth.enableSasl=true\nquorum.auth.serverRequireSasl=true")
+            .contains("learnerRequireSasl=true")
+    );
+}
+
+#[test]
+fn refused_and_not_ignored() {
+    assert_eq!(
+        error("authProvider.1=com.example.Ldap"),
+        "zoo.cfg:3: authProvider.1=com.example.Ldap is refused: there are no plug-in classes, allowed are \
+         DigestAuthenticationProvider, IPAuthenticationProvider, SASLAuthenticationProvider, \
+         X509AuthenticationProvider and EnsembleAuthenticationProvider of org.apache.zookeeper.server.auth.*"
+    );
+    for line in [
+        "ssl.ocsp=true",
+        "ssl.quorum.ocsp=True",
+        "ssl.context.supplier.class=a.B",
+        "serverCnxnFactory=a.B",
+        "audit.impl.class=a.B",
+        "metricsProvider.className=a.B",
+    ] {
+        assert!(error(line).contains(" is refused: "), "{line}");
+    }
+    let flag =
+        files(&[("zoo.cfg", MINIMAL)], "-Dzookeeper.authProvider.x=a.B").expect_err("refused").to_string();
+    assert!(flag.starts_with("-D in SERVER_JVMFLAGS: zookeeper.authProvider.x=a.B is refused"), "{flag}");
+    let c = config(
+        "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\nssl.ocsp=false",
+    );
+    assert!(c.auth.providers.contains("sasl"));
+}
+
+#[test]
+fn wrong_properties_take_the_default_as_in_java() {
+    let loaded =
+        with("snapCount=many\nforceSync=off\nskipACL=true\nextendedTypesEnabled=yes\njute.maxbuffer=1m")
+            .expect("valid");
+    let c = &loaded.config;
+    assert_eq!((c.storage.snap_count, c.storage.force_sync, c.auth.skip_acl), (100_000, true, false));
+    assert_eq!((c.tree.extended_types, c.limits.jute_max_buffer), (false, 0xf_ffff));
+    assert_eq!(
+        notes(&loaded),
+        [
+            "zoo.cfg:7: jute.maxbuffer=1m is not a number, the default 1048575 is taken as Java does",
+            "zoo.cfg:6: extendedTypesEnabled=yes is neither true nor false",
+            "zoo.cfg:4: forceSync=off is neither yes nor no",
+            "zoo.cfg:5: skipACL=true is neither yes nor no",
+            "zoo.cfg:3: snapCount=many is not a number, the default 100000 is taken as Java does",
+        ]
+    );
+    assert_eq!(
+        error("jute.maxbuffer=0"),
+        "zoo.cfg:3: jute.maxbuffer=0 is not valid, allowed is a number from 1 to 2147483647"
+    );
+}
+
+#[test]
+fn values_below_a_minimum_are_raised() {
+    let loaded = with("snapCount=1\nautopurge.snapRetainCount=1\njute.maxbuffer.extrasize=5").expect("valid");
+    assert_eq!((loaded.config.storage.snap_count, loaded.config.storage.purge_keep), (2, 3));
+    assert_eq!(loaded.config.limits.jute_extra, 1024);
+    assert_eq!(
+        notes(&loaded),
+        [
+            "zoo.cfg:3: zookeeper.snapCount is below 2, 2 is taken as Java does",
+            "zoo.cfg:4: autopurge.snapRetainCount is below 3, 3 is taken as Java does",
+        ]
+    );
+}
+
+#[test]
+fn dangerous_settings_warn() {
+    let loaded = with("forceSync=no\nskipACL=yes").expect("valid");
+    assert!(!loaded.config.storage.force_sync && loaded.config.auth.skip_acl);
+    assert_eq!(
+        notes(&loaded),
+        [
+            "zoo.cfg:3: forceSync=no: acknowledged writes are lost when the machine fails",
+            "zoo.cfg:4: skipACL=yes: every client may do everything",
+        ]
+    );
+}
+
+#[test]
+fn storage_values() {
+    let s = config("dataLogDir=/log\nsnapSizeLimitInKb=-1\ntxnLogSizeLimitInKb=10\npreAllocSize=0\nsnapshot.compression.method=GZ\n\
+        snapshot.trust.empty=TRUE\ndb.autocreate=false\nfsync.warningthresholdms=20").storage;
+    assert_eq!(
+        (s.data_log_dir.to_str(), s.snap_size_limit, s.log_size_limit),
+        (Some("/log"), None, Some(10240))
+    );
+    assert_eq!((s.pre_alloc_size, s.compression), (0, Compression::Gzip));
+    assert!(s.trust_empty_snapshot && !s.create_database && s.fsync_warning == ms(20));
+    for (text, interval) in
+        [("24", 86_400_000), ("30m", 1_800_000), ("1d", 86_400_000), ("-1", 0), ("500ms", 500)]
+    {
+        let expected = (interval > 0).then(|| ms(interval));
+        assert_eq!(
+            config(&format!("autopurge.purgeInterval={text}")).storage.purge_interval,
+            expected,
+            "{text}"
+        );
+    }
+    let legacy = files(&[("zoo.cfg", MINIMAL)], "-Dfsync.warningthresholdms=7").expect("valid");
+    assert_eq!(legacy.config.storage.fsync_warning, ms(7));
+}
+
+#[test]
+fn enforced_schemes() {
+    assert!(config("enforce.auth.schemes=digest").auth.enforced_schemes.is_empty());
+    let c = config("enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip,");
+    assert_eq!(c.auth.enforced_schemes.into_iter().collect::<Vec<_>>(), ["digest", "ip"]);
+    assert!(error("enforce.auth.enabled=true").contains("enforce.auth.schemes is not set"));
+    assert!(
+        error("enforce.auth.enabled=true\nenforce.auth.schemes=sasl")
+            .contains("available are digest, ip, and more")
+    );
+    assert!(error("DigestAuthenticationProvider.enabled=false\nenforce.auth.enabled=true\nenforce.auth.schemes=digest")
+        .contains("available are ip, and"));
+    assert!(error("sessionRequireClientSASLAuth=true").contains("authenticate by sasl"));
+    let sasl = "sessionRequireClientSASLAuth=true\nauthProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
+    assert!(config(sasl).auth.enforced_schemes.contains("sasl"));
+}
+
+#[test]
+fn secrets_stay_out_of_debug_output() {
+    let lines = "DigestAuthenticationProvider.superDigest=super:hush\nssl.keyStore.password=hush\nssl.trustStore.passwordPath=/p";
+    let loaded = with(lines).expect("valid");
+    assert_eq!(loaded.config.auth.super_digest.as_ref().map(|s| s.expose()), Some("super:hush"));
+    assert_eq!(loaded.config.properties["zookeeper.ssl.keyStore.password"].value, "hush");
+    let shown = format!("{loaded:?}");
+    assert!(!shown.contains("hush") && shown.contains("passwordPath=/p"));
+}
+
+#[test]
+fn addresses() {
+    let c = config(
+        "clientPortAddress=::1\nsecureClientPort=2281\nsecureClientPortAddress=[fe80::1]\nadmin.serverAddress=127.0.0.1\n\
+        metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\nmetricsProvider.httpPort=7001",
+    );
+    assert_eq!(c.connections.client.map(|e| e.to_string()).as_deref(), Some("[::1]:2181"));
+    assert_eq!(c.connections.secure_client.map(|e| e.to_string()).as_deref(), Some("[fe80::1]:2281"));
+    assert_eq!(c.admin.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(c.admin.prometheus, Some(Endpoint::any(7001)));
+    assert_eq!(config("clientPortAddress=0.0.0.0").connections.client, Some(Endpoint::any(2181)));
+    assert_eq!(parse_bytes(b"dataDir=/d").expect("valid").config.connections.client, None);
+}
+
+#[test]
+fn throttles() {
+    let t = config(
+        "connectionMaxTokens=10\nconnection_throttle_weight_enabled=true\nconnection_throttle_global_session_weight=4\n\
+        connection_throttle_freeze_time=5\nconnection_throttle_drop_increase=0.5",
+    );
+    let t = t.connections.throttle;
+    assert_eq!((t.tokens, t.fill_count, t.freeze_time, t.drop_increase), (40, 4, Some(ms(5)), 0.5));
+    let t = config("connection_throttle_local_session_weight=5").connections.throttle;
+    assert_eq!((t.global_weight, t.renew_weight, t.local_weight), (5, 5, 5));
+    let l = config("requestThrottleLimit=9\nthrottled_op_wait_time=3\nlargeRequestThreshold=100").limits;
+    assert_eq!(
+        (l.throttle.max_requests, l.throttle.op_wait_time, l.large_request_threshold),
+        (9, Some(ms(3)), Some(100))
+    );
+    assert!(error("connection_throttle_drop_increase=2").ends_with("allowed is a number from 0 to 1"));
+}
+
+#[test]
+fn digest_algorithms() {
+    for (name, algorithm) in
+        [("sha-256", DigestAlgorithm::Sha256), ("SHA3-512", DigestAlgorithm::Sha3Bits512)]
+    {
+        let c = config(&format!("DigestAuthenticationProvider.digestAlg={name}"));
+        assert_eq!(c.auth.digest_algorithm, algorithm);
+    }
+    assert!(error("DigestAuthenticationProvider.digestAlg=MD2").contains("allowed is MD5, SHA1"));
+}
+
+#[test]
+fn properties_without_prefix_are_taken_from_the_file() {
+    let c = config(
+        "jute.maxbuffer=4194304\nreadonlymode.enabled=true\nznode.container.maxPerMinute=5\n\
+        znode.container.maxNeverUsedIntervalMs=9\nznode.container.checkIntervalMs=8",
+    );
+    assert_eq!((c.limits.jute_max_buffer, c.limits.jute_extra), (4 << 20, 4 << 20));
+    assert!(c.admin.read_only_mode);
+    assert_eq!((c.tree.container_max_per_minute, c.tree.container_max_never_used), (5, Some(ms(9))));
+    assert_eq!(c.tree.container_check_interval, ms(8));
+}
+
+#[test]
+fn later_areas_say_so() {
+    let loaded = with("secureClientPort=2281\nlocalSessionsEnabled=true\nsslQuorum=false\naudit.enable=true")
+        .expect("valid");
+    assert_eq!(
+        notes(&loaded),
+        [
+            "zoo.cfg:4: localSessionsEnabled has no effect yet: local sessions is missing",
+            "zoo.cfg:3: secureClientPort has no effect yet: TLS is missing",
+            "zoo.cfg:6: audit.enable has no effect yet: the audit log is missing",
+        ]
+    );
+}
+
+#[test]
+fn every_known_key_is_accepted_with_its_default() {
+    for key in KEYS.iter().filter(|k| !k.default.is_empty() && !k.name.ends_with('.')) {
+        let loaded = with(&format!("{}={}", key.name, key.default)).unwrap_or_else(|e| panic!("{e}"));
+        let allowed = ["reconfigEnabled", "clientPort"];
+        assert!(loaded.notes.is_empty() || allowed.contains(&key.name), "{:?}", loaded.notes);
+    }
+    for (alias, _) in ALIASES {
+        assert!(
+            with(&format!("{alias}=1")).is_ok_and(|l| l.config.properties.values().any(|s| s.key == *alias)),
+            "{alias}"
+        );
+    }
+}
+
+#[test]
+fn reading_from_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("zoo.cfg");
+    std::fs::write(&path, MINIMAL).expect("written");
+    let loaded = Config::load(&path, &Env::empty()).expect("valid");
+    assert_eq!(loaded.config.file.as_deref(), Some(path.as_path()));
+    let missing = dir.path().join("none.cfg");
+    let error = Config::load(&missing, &Env::empty()).expect_err("missing").to_string();
+    assert!(error.starts_with("cannot read ") && error.contains("none.cfg"), "{error}");
+    std::fs::write(&path, vec![b'#'; crate::properties::MAX_BYTES + 1]).expect("written");
+    assert!(matches!(Config::load(&path, &Env::empty()), Err(ConfigError::TooLarge { .. })));
+    assert!(matches!(Config::load(dir.path(), &Env::empty()), Err(ConfigError::Read { .. })));
+}
+
+mod total {
+    use proptest::prelude::*;
+
+    use super::{Env, KEYS, MINIMAL, parse_bytes};
+    use crate::jvm_flags::Flags;
+
+    fn line() -> impl Strategy<Value = String> {
+        let key = prop_oneof![
+            (0..KEYS.len()).prop_map(|i| KEYS[i].name.to_owned()),
+            "(server|group|weight)[.]?[0-9]{0,3}",
+            "[a-z.]{0,8}",
+        ];
+        let value = prop_oneof![
+            "-?[0-9]{1,20}",
+            "(true|false|yes|no|gz|)",
+            "\\[?[a-z:0-9]{0,6}\\]?(:[0-9]{1,5}){0,3}(\\||;|:observer)?[0-9]{0,4}",
+            any::<String>(),
+        ];
+        (key, value).prop_map(|(key, value)| format!("{key}={value}\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse_bytes(&bytes);
+        }
+
+        #[test]
+        fn likely_lines(lines in proptest::collection::vec(line(), 0..12)) {
+            if let Err(error) = parse_bytes(format!("{MINIMAL}{}", lines.concat()).as_bytes()) {
+                // The dynamic file is the only other file that is named.
+                let text = error.to_string();
+                prop_assert!(text.starts_with("zoo.cfg") || text.starts_with("cannot read "), "{text}");
+            }
+        }
+
+        #[test]
+        fn any_flags(text in any::<String>()) {
+            let _ = Flags::parse(&Env { variables: vec![("JVMFLAGS".into(), text)] });
+        }
+    }
+}

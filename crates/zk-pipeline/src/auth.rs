@@ -1,0 +1,331 @@
+//! Who a connection is and what it may do.
+//!
+//! ref: ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL, the providers
+//! in org.apache.zookeeper.server.auth; behaviour rows 79 to 87.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use zk_proto::{Acl, AuthId, Perms};
+
+/// Identities of a connection. Cheap to clone.
+pub type Identities = Arc<[AuthId]>;
+
+/// Digest algorithm of the scheme `digest`.
+/// ref: zookeeper.DigestAuthenticationProvider.digestAlg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DigestAlg {
+    /// Java's default.
+    #[default]
+    Sha1,
+    /// MD5.
+    Md5,
+    /// SHA-224.
+    Sha224,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+    /// SHA3-224.
+    Sha3_224,
+    /// SHA3-256.
+    Sha3_256,
+    /// SHA3-384.
+    Sha3_384,
+    /// SHA3-512.
+    Sha3_512,
+}
+
+impl DigestAlg {
+    /// The algorithm with Java's name, such as `SHA-256`.
+    pub fn from_name(name: &str) -> Option<DigestAlg> {
+        Some(match name.to_ascii_uppercase().as_str() {
+            "SHA1" | "SHA-1" | "SHA" => Self::Sha1,
+            "MD5" => Self::Md5,
+            "SHA-224" | "SHA224" => Self::Sha224,
+            "SHA-256" | "SHA256" => Self::Sha256,
+            "SHA-384" | "SHA384" => Self::Sha384,
+            "SHA-512" | "SHA512" => Self::Sha512,
+            "SHA3-224" => Self::Sha3_224,
+            "SHA3-256" => Self::Sha3_256,
+            "SHA3-384" => Self::Sha3_384,
+            "SHA3-512" => Self::Sha3_512,
+            _ => return None,
+        })
+    }
+
+    fn hash(self, input: &[u8]) -> Vec<u8> {
+        use sha1::Digest as _;
+        match self {
+            Self::Sha1 => sha1::Sha1::digest(input).to_vec(),
+            Self::Md5 => md5::Md5::digest(input).to_vec(),
+            Self::Sha224 => sha2::Sha224::digest(input).to_vec(),
+            Self::Sha256 => sha2::Sha256::digest(input).to_vec(),
+            Self::Sha384 => sha2::Sha384::digest(input).to_vec(),
+            Self::Sha512 => sha2::Sha512::digest(input).to_vec(),
+            Self::Sha3_224 => sha3::Sha3_224::digest(input).to_vec(),
+            Self::Sha3_256 => sha3::Sha3_256::digest(input).to_vec(),
+            Self::Sha3_384 => sha3::Sha3_384::digest(input).to_vec(),
+            Self::Sha3_512 => sha3::Sha3_512::digest(input).to_vec(),
+        }
+    }
+}
+
+/// What the configuration says about permissions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuthPolicy {
+    /// `zookeeper.skipACL=yes`: nothing is checked.
+    pub skip_acl: bool,
+    /// `zookeeper.DigestAuthenticationProvider.superDigest`.
+    pub super_digest: Option<String>,
+    /// `zookeeper.DigestAuthenticationProvider.digestAlg`.
+    pub digest_alg: DigestAlg,
+    /// `zookeeper.DigestAuthenticationProvider.enabled`.
+    pub digest_disabled: bool,
+}
+
+/// The authentication failed: the reply is -115 and the connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("authentication failed")]
+pub struct AuthFailed;
+
+/// The list is no valid access control list: -114.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("access control list is invalid")]
+pub struct InvalidAcl;
+
+impl AuthPolicy {
+    /// `user:base64(hash(user:password))`.
+    /// ref: DigestAuthenticationProvider.generateDigest.
+    pub fn digest_id(&self, user_and_password: &str) -> String {
+        let user = user_and_password.split(':').next().unwrap_or_default();
+        let hash = self.digest_alg.hash(user_and_password.as_bytes());
+        format!("{user}:{}", base64::engine::general_purpose::STANDARD.encode(hash))
+    }
+
+    /// Judges an auth packet; gives the identities to add.
+    ///
+    /// # Errors
+    /// If the scheme is unknown here or refuses. ref: ZooKeeperServer.processPacket.
+    pub fn authenticate(&self, scheme: &str, auth: Option<&[u8]>) -> Result<Vec<AuthId>, AuthFailed> {
+        match scheme {
+            "digest" if !self.digest_disabled => {
+                let text = String::from_utf8_lossy(auth.ok_or(AuthFailed)?);
+                let id = self.digest_id(&text);
+                let is_super = self.super_digest.as_deref() == Some(id.as_str());
+                let mut ids = Vec::new();
+                if is_super {
+                    ids.push(AuthId::new("super", ""));
+                }
+                ids.push(AuthId { scheme: "digest".to_owned(), id });
+                Ok(ids)
+            }
+            // The address is an identity from the start; asking adds nothing.
+            "ip" => Ok(Vec::new()),
+            _ => Err(AuthFailed),
+        }
+    }
+
+    /// Whether `ids` may do one of `wanted` under `acl`.
+    pub fn allows(&self, acl: &[Acl], wanted: Perms, ids: &[AuthId]) -> bool {
+        if self.skip_acl || acl.is_empty() {
+            return true;
+        }
+        let open = |a: &Acl| a.scheme == "world" && a.id == "anyone";
+        if acl.iter().any(|a| a.perms.overlaps(wanted) && open(a)) {
+            return true;
+        }
+        ids.iter().any(|i| i.scheme == "super")
+            || acl.iter().any(|a| {
+                a.perms.overlaps(wanted)
+                    && ids.iter().any(|i| i.scheme == a.scheme && matches(&a.scheme, &i.id, &a.id))
+            })
+    }
+
+    /// The list as it is stored: duplicates go, `auth` becomes the caller's
+    /// identities, everything else must be valid in its scheme.
+    ///
+    /// # Errors
+    /// If nothing is left or an entry is invalid.
+    pub fn fix_up(&self, acl: Option<&[Acl]>, ids: &[AuthId]) -> Result<Vec<Acl>, InvalidAcl> {
+        let mut out: Vec<Acl> = Vec::new();
+        let mut seen: Vec<&Acl> = Vec::new();
+        for a in acl.unwrap_or_default() {
+            if seen.contains(&a) {
+                continue;
+            }
+            seen.push(a);
+            match a.scheme.as_str() {
+                "world" if a.id == "anyone" => out.push(a.clone()),
+                "auth" => {
+                    let before = out.len();
+                    out.extend(ids.iter().filter(|i| authenticates(&i.scheme)).map(|i| Acl {
+                        perms: a.perms,
+                        scheme: i.scheme.clone(),
+                        id: i.id.clone(),
+                    }));
+                    if out.len() == before {
+                        return Err(InvalidAcl);
+                    }
+                }
+                "digest" if !self.digest_disabled && valid_digest(&a.id) => out.push(a.clone()),
+                "ip" if valid_ip(&a.id) => out.push(a.clone()),
+                _ => return Err(InvalidAcl),
+            }
+        }
+        if out.is_empty() { Err(InvalidAcl) } else { Ok(out) }
+    }
+}
+
+/// Whether a scheme vouches for who somebody is, as `auth` needs it.
+/// ref: AuthenticationProvider.isAuthenticated.
+fn authenticates(scheme: &str) -> bool {
+    matches!(scheme, "digest" | "sasl" | "x509")
+}
+
+fn matches(scheme: &str, id: &str, acl: &str) -> bool {
+    match scheme {
+        "ip" => ip_matches(id, acl),
+        "digest" | "sasl" | "x509" => id == acl,
+        _ => false,
+    }
+}
+
+/// Java splits at ':' and drops empty parts at the end; two must be left.
+/// ref: DigestAuthenticationProvider.isValid; behaviour row 82.
+fn valid_digest(id: &str) -> bool {
+    let mut parts: Vec<&str> = id.split(':').collect();
+    while parts.last().is_some_and(|p| p.is_empty()) {
+        parts.pop();
+    }
+    parts.len() == 2
+}
+
+/// Bytes of a textual address as Java's provider parses it.
+/// ref: IPAuthenticationProvider.addr2Bytes.
+fn ip_bytes(text: &str) -> Option<Vec<u8>> {
+    match text.parse::<IpAddr>().ok()? {
+        IpAddr::V4(a) => Some(a.octets().to_vec()),
+        IpAddr::V6(a) if a.to_ipv4_mapped().is_some() => None,
+        IpAddr::V6(a) => Some(a.octets().to_vec()),
+    }
+}
+
+fn ip_and_bits(acl: &str) -> Option<(Vec<u8>, usize)> {
+    let mut parts = acl.splitn(2, '/');
+    let bytes = ip_bytes(parts.next()?)?;
+    let all = bytes.len() * 8;
+    let bits = match parts.next() {
+        None => all,
+        Some(b) => b.parse::<usize>().ok().filter(|b| *b <= all)?,
+    };
+    Some((bytes, bits))
+}
+
+fn valid_ip(acl: &str) -> bool {
+    ip_and_bits(acl).is_some()
+}
+
+fn ip_matches(id: &str, acl: &str) -> bool {
+    let (Some(mine), Some((net, bits))) = (ip_bytes(id), ip_and_bits(acl)) else { return false };
+    if mine.len() != net.len() {
+        return false;
+    }
+    mine.iter().zip(&net).enumerate().all(|(i, (a, b))| {
+        let left = bits.saturating_sub(i * 8).min(8);
+        let mask = if left == 0 { 0 } else { 0xffu8 << (8 - left) };
+        a & mask == b & mask
+    })
+}
+
+/// How getACL shows an identity to somebody without ADMIN: the hash of a digest
+/// is hidden. ref: FinalRequestProcessor, getACL; CVE-2019-0201.
+pub fn masked(acl: &Acl) -> Acl {
+    let mut out = acl.clone();
+    if out.scheme == "digest"
+        && let Some(colon) = out.id.find(':')
+    {
+        out.id.truncate(colon);
+        out.id.push_str(":x");
+    }
+    out
+}
+
+/// How whoAmI shows an identity. ref: AuthUtil.getUser.
+pub fn user(id: &AuthId) -> &str {
+    match id.scheme.as_str() {
+        "digest" => id.id.split(':').next().unwrap_or_default(),
+        _ => &id.id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(list: &[(&str, &str)]) -> Vec<AuthId> {
+        list.iter().map(|(s, i)| AuthId::new(s, i)).collect()
+    }
+
+    #[test]
+    fn digest_of_java() {
+        // snapshot.100000039 holds u:p's hash as Java stored it.
+        let p = AuthPolicy::default();
+        assert_eq!(p.digest_id("super:test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+    }
+
+    #[test]
+    fn digest_ids_of_row_82() {
+        for ok in ["a:b", ":b", "a:b:"] {
+            assert!(valid_digest(ok), "{ok}");
+        }
+        for bad in ["a", "a:", ":", "a:b:c", ""] {
+            assert!(!valid_digest(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_row_83() {
+        assert!(ip_matches("127.0.0.1", "127.0.0.0/8"));
+        assert!(!ip_matches("128.0.0.1", "127.0.0.0/8"));
+        assert!(ip_matches("127.0.0.1", "127.0.0.1/0"));
+        assert!(ip_matches("10.1.2.3", "127.0.0.1/0"));
+        assert!(!valid_ip("::ffff:127.0.0.1"));
+        assert!(valid_ip("::1/128"));
+        assert!(!valid_ip("127.0.0.1/33"));
+        assert!(!valid_ip("localhost"));
+        assert!(ip_matches("10.1.2.131", "10.1.2.128/25"));
+        assert!(!ip_matches("10.1.2.127", "10.1.2.128/25"));
+    }
+
+    #[test]
+    fn evaluation_of_rows_80_and_81() {
+        let p = AuthPolicy::default();
+        let acl = [Acl::new(Perms::READ, "digest", "a:h"), Acl::new(Perms::WRITE, "ip", "127.0.0.1")];
+        assert!(p.allows(&acl, Perms::READ, &ids(&[("digest", "a:h")])));
+        assert!(!p.allows(&acl, Perms::WRITE, &ids(&[("digest", "a:h")])));
+        assert!(p.allows(&acl, Perms::WRITE, &ids(&[("ip", "127.0.0.1")])));
+        assert!(p.allows(&acl, Perms::ADMIN, &ids(&[("super", "")])));
+        assert!(p.allows(&[], Perms::ADMIN, &[]));
+        assert!(p.allows(&acl, Perms::READ | Perms::ADMIN, &ids(&[("digest", "a:h")])));
+    }
+
+    #[test]
+    fn fix_up_of_row_81() {
+        let p = AuthPolicy::default();
+        let me = ids(&[("ip", "127.0.0.1"), ("digest", "a:h"), ("super", "")]);
+        let auth = Acl::new(Perms::ALL, "auth", "whatever");
+        assert_eq!(
+            p.fix_up(Some(std::slice::from_ref(&auth)), &me),
+            Ok(vec![Acl::new(Perms::ALL, "digest", "a:h")])
+        );
+        assert_eq!(p.fix_up(Some(&[auth]), &me[..1]), Err(InvalidAcl));
+        assert_eq!(p.fix_up(None, &me), Err(InvalidAcl));
+        assert_eq!(p.fix_up(Some(&[Acl::new(Perms::ALL, "world", "foo")]), &me), Err(InvalidAcl));
+        let twice = [Acl::open(), Acl::open()].concat();
+        assert_eq!(p.fix_up(Some(&twice), &me), Ok(Acl::open()));
+    }
+}

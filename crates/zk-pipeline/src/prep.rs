@@ -1,0 +1,648 @@
+//! Requests become transactions.
+//!
+//! Every write takes the next zxid before any check. If a check fails, the
+//! transaction is an error: it is logged and committed like any other.
+//! Checks run against the tree *plus the changes that are still in flight*, and
+//! the digest that the tree will have is computed here, ahead of time.
+//! ref: PrepRequestProcessor; datatree.md 2 and 3.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zk_proto::client::{CreateMode, CreateRequest, WriteRequest};
+use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
+use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
+use zk_tree::owner::{self, OwnerKind};
+use zk_tree::{Node, Tree};
+
+use crate::Now;
+use crate::auth::AuthPolicy;
+
+/// Why a write fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The path breaks the rules, or is one that may not be deleted.
+    #[error("path {0:?} is not allowed here")]
+    BadPath(String),
+    /// The flags are no mode of creation, or the time to live does not fit them.
+    #[error("flags {flags} with a time to live of {ttl} ms are no way to create a node")]
+    BadMode {
+        /// As they came.
+        flags: i32,
+        /// As it came.
+        ttl: i64,
+    },
+    /// The path is null where Java stumbles over it.
+    #[error("path is null")]
+    NullPath,
+    /// A multi that does not decode.
+    #[error("body does not decode: {0}")]
+    Undecodable(#[from] jute::DecodeError),
+    /// Not switched on, or not there in a stand-alone server.
+    #[error("{0} is not available here")]
+    Unimplemented(&'static str),
+    /// `reconfigEnabled` is false.
+    #[error("reconfiguration is switched off")]
+    ReconfigDisabled,
+    /// There is no such node.
+    #[error("no node at {0}")]
+    NoNode(String),
+    /// There is such a node.
+    #[error("node at {0} exists")]
+    NodeExists(String),
+    /// It has children.
+    #[error("node at {0} has children")]
+    NotEmpty(String),
+    /// The parent is ephemeral.
+    #[error("parent of {0} is ephemeral")]
+    EphemeralParent(String),
+    /// The version differs.
+    #[error("version of {path} is {found}, the request expects {expected}")]
+    BadVersion {
+        /// Which node.
+        path: String,
+        /// The request's.
+        expected: i32,
+        /// The node's.
+        found: i32,
+    },
+    /// The permission is missing.
+    #[error("no permission at {0}")]
+    NoAuth(String),
+    /// The list is invalid.
+    #[error("access control list for {0} is invalid")]
+    InvalidAcl(String),
+    /// A hard limit.
+    #[error("quota of {0} is used up")]
+    QuotaExceeded(String),
+    /// A part of a multi before this one failed.
+    #[error("an earlier part failed")]
+    EarlierPart,
+}
+
+impl RequestError {
+    /// The only way from our errors to protocol codes. No `_` arm: a new error
+    /// must choose.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::BadPath(_) | Self::BadMode { .. } => ErrorCode::BadArguments,
+            Self::NullPath | Self::Undecodable(_) => ErrorCode::MarshallingError,
+            Self::Unimplemented(_) => ErrorCode::Unimplemented,
+            Self::ReconfigDisabled => ErrorCode::ReconfigDisabled,
+            Self::NoNode(_) => ErrorCode::NoNode,
+            Self::NodeExists(_) => ErrorCode::NodeExists,
+            Self::NotEmpty(_) => ErrorCode::NotEmpty,
+            Self::EphemeralParent(_) => ErrorCode::NoChildrenForEphemerals,
+            Self::BadVersion { .. } => ErrorCode::BadVersion,
+            Self::NoAuth(_) => ErrorCode::NoAuth,
+            Self::InvalidAcl(_) => ErrorCode::InvalidAcl,
+            Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
+            Self::EarlierPart => ErrorCode::RuntimeInconsistency,
+        }
+    }
+}
+
+/// What preparation needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct PrepConfig {
+    /// How permissions are judged.
+    pub policy: AuthPolicy,
+    /// `zookeeper.extendedTypesEnabled`.
+    pub extended_types: bool,
+    /// `zookeeper.digest.enabled`.
+    pub digest: bool,
+    /// `zookeeper.closeSessionTxn.enabled`.
+    pub close_session_txn: bool,
+    /// `zookeeper.enforceQuota`.
+    pub enforce_quota: bool,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+}
+
+/// A node as it will be once the transactions in flight are applied. `None` in
+/// the overlay: it will be gone.
+#[derive(Debug, Clone)]
+struct Pending {
+    stat: StatPersisted,
+    children: usize,
+    /// `None`: as in the tree.
+    acl: Option<Arc<[Acl]>>,
+    /// `None`: as in the tree.
+    data: Option<Option<Bytes>>,
+    /// The node's part of the tree's digest.
+    digest: u32,
+}
+
+#[derive(Debug)]
+struct Change {
+    zxid: Zxid,
+    node: Option<Pending>,
+}
+
+/// Prepares transactions in order.
+#[derive(Debug)]
+pub struct Prep {
+    config: PrepConfig,
+    overlay: HashMap<Arc<str>, Change>,
+    /// Changes in order: to drop them when applied, and to find the ephemerals
+    /// that a closing session will have.
+    flight: VecDeque<(Zxid, Arc<str>)>,
+    /// What the tree's digest will be.
+    digest: u64,
+    last: Zxid,
+    /// How to undo the multi that is being prepared.
+    undo: Option<Vec<(Arc<str>, Option<Change>)>>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The session; also owner of ephemerals.
+    pub session: SessionId,
+    /// The client's number.
+    pub cxid: Xid,
+    /// The connection's identities.
+    pub ids: &'a [AuthId],
+}
+
+/// What a check or a change sees of a node.
+struct View<'a> {
+    stat: StatPersisted,
+    children: usize,
+    pending: Option<&'a Pending>,
+    node: Option<Node<'a>>,
+}
+
+impl<'a> View<'a> {
+    fn acl(&self) -> &'a [Acl] {
+        match (self.pending.and_then(|p| p.acl.as_deref()), self.node) {
+            (Some(acl), _) => acl,
+            (None, Some(n)) => n.acl(),
+            (None, None) => unreachable!("a node in flight that is not in the tree has its own list"),
+        }
+    }
+
+    fn data(&self) -> Option<&'a [u8]> {
+        match (self.pending.and_then(|p| p.data.as_ref()), self.node) {
+            (Some(data), _) => data.as_deref(),
+            (None, Some(n)) => n.data(),
+            (None, None) => unreachable!("a node in flight that is not in the tree has its own data"),
+        }
+    }
+}
+
+impl Prep {
+    /// Nothing in flight on top of `tree`.
+    pub fn new(config: PrepConfig, tree: &Tree) -> Self {
+        Self {
+            config,
+            overlay: HashMap::new(),
+            flight: VecDeque::new(),
+            digest: tree.digest(),
+            last: tree.last_zxid(),
+            undo: None,
+        }
+    }
+
+    /// The zxid that was given last.
+    pub fn last_zxid(&self) -> Zxid {
+        self.last
+    }
+
+    /// The transaction `zxid` was applied: its changes are in the tree now.
+    pub fn applied(&mut self, zxid: Zxid) {
+        while self.flight.front().is_some_and(|(z, _)| *z <= zxid) {
+            let (z, path) = self.flight.pop_front().expect("front was there");
+            if self.overlay.get(&path).is_some_and(|c| c.zxid == z) {
+                self.overlay.remove(&path);
+            }
+        }
+    }
+
+    /// Prepares one request. The result always has the next zxid.
+    ///
+    /// # Panics
+    /// If the counter of zxids is used up: a stand-alone server would need
+    /// 2^32 transactions in its one epoch... it goes on into the next one.
+    pub fn prepare(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        who: Asker<'_>,
+        request: Result<&WriteRequest, jute::DecodeError>,
+    ) -> (LogEntry, Option<RequestError>) {
+        // A stand-alone server has no leader to elect: the counter runs over
+        // into the epoch, as in Java.
+        self.last = Zxid(self.last.0 + 1);
+        let op = request.map_or(OpCode::Multi, WriteRequest::op);
+        let mut header =
+            TxnHeader { session: who.session, cxid: who.cxid, zxid: self.last, time: now.wall, op };
+        self.undo = Some(Vec::new());
+        let before = self.digest;
+        let done =
+            request.map_err(RequestError::from).and_then(|request| self.request(tree, who, &header, request));
+        match done {
+            Ok(txn) => {
+                self.undo = None;
+                let digest = self
+                    .config
+                    .digest
+                    .then_some(TxnDigest { version: TxnDigest::VERSION, tree: self.digest });
+                (LogEntry { header, txn, digest }, None)
+            }
+            Err(e) => {
+                self.roll_back(before);
+                header.op = OpCode::Error;
+                (LogEntry { header, txn: Txn::Error { err: e.code().to_i32() }, digest: None }, Some(e))
+            }
+        }
+    }
+
+    fn roll_back(&mut self, digest: u64) {
+        for (path, old) in self.undo.take().unwrap_or_default().into_iter().rev() {
+            self.flight.pop_back();
+            match old {
+                Some(c) => self.overlay.insert(path, c),
+                None => self.overlay.remove(&path),
+            };
+        }
+        self.digest = digest;
+    }
+
+    fn request(
+        &mut self,
+        tree: &Tree,
+        who: Asker<'_>,
+        h: &TxnHeader,
+        request: &WriteRequest,
+    ) -> Result<Txn, RequestError> {
+        match request {
+            WriteRequest::CreateSession { timeout } => Ok(Txn::CreateSession { timeout: *timeout }),
+            WriteRequest::CloseSession => Ok(self.close_session(tree, who.session, h)),
+            WriteRequest::DeleteContainer { path } => self.delete_container(tree, h, path),
+            WriteRequest::Multi(ops) => self.multi(tree, who, h, ops),
+            WriteRequest::SetAcl { path, acl, version } => {
+                let path = valid(path.as_deref())?;
+                let acl = self.fix_up(path, acl.as_deref(), who)?;
+                let view = self.view(tree, path)?;
+                self.allow(&view, Perms::ADMIN, who, path)?;
+                let version = next_version(path, view.stat.aversion, *version)?;
+                let stat = StatPersisted { aversion: version, ..view.stat };
+                let acl: Arc<[Acl]> = acl.into();
+                let (children, data) = (view.children, view.pending.and_then(|p| p.data.clone()));
+                let digest = self.digest_of(path, view.data(), &stat);
+                let list = acl.to_vec();
+                self.put(tree, path, h.zxid, Pending { stat, children, acl: Some(acl), data, digest });
+                Ok(Txn::SetAcl { path: path.to_owned(), acl: Some(list), version })
+            }
+            // ref: PrepRequestProcessor, reconfig: the switch is looked at first,
+            // and a stand-alone server has no ensemble to change.
+            WriteRequest::Reconfig { .. } if !self.config.reconfig_enabled => {
+                Err(RequestError::ReconfigDisabled)
+            }
+            WriteRequest::Reconfig { .. } => Err(RequestError::Unimplemented("reconfig")),
+            other => self.part(tree, who, h, other),
+        }
+    }
+
+    /// What may also stand inside a multi.
+    fn part(
+        &mut self,
+        tree: &Tree,
+        who: Asker<'_>,
+        h: &TxnHeader,
+        request: &WriteRequest,
+    ) -> Result<Txn, RequestError> {
+        match request {
+            WriteRequest::Create(c) => self.create(tree, who, h, c),
+            WriteRequest::Delete { path, version } => self.delete(tree, who, h, path.as_deref(), *version),
+            WriteRequest::SetData { path, data, version } => {
+                let path = valid(path.as_deref())?;
+                let view = self.view(tree, path)?;
+                self.allow(&view, Perms::WRITE, who, path)?;
+                let grows = len(data.as_deref()) - len(view.data());
+                self.quota(tree, path, 0, grows)?;
+                let version = next_version(path, view.stat.version, *version)?;
+                let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
+                let digest = self.digest_of(path, data.as_deref(), &stat);
+                let acl = view.pending.and_then(|p| p.acl.clone());
+                let children = view.children;
+                let pending = Pending { stat, children, acl, data: Some(data.clone()), digest };
+                self.put(tree, path, h.zxid, pending);
+                Ok(Txn::SetData { path: path.to_owned(), data: data.clone(), version })
+            }
+            WriteRequest::Check { path, version } => {
+                let path = valid(path.as_deref())?;
+                let view = self.view(tree, path)?;
+                self.allow(&view, Perms::READ, who, path)?;
+                let version = next_version(path, view.stat.version, *version)?;
+                Ok(Txn::Check { path: path.to_owned(), version })
+            }
+            other => unreachable!("decoding lets no {:?} into a multi", other.op()),
+        }
+    }
+
+    fn create(
+        &mut self,
+        tree: &Tree,
+        who: Asker<'_>,
+        h: &TxnHeader,
+        c: &CreateRequest,
+    ) -> Result<Txn, RequestError> {
+        let bad_mode = RequestError::BadMode { flags: c.flags, ttl: c.ttl };
+        let mode = CreateMode::from_flags(c.flags).ok_or(bad_mode.clone())?;
+        if mode.is_ttl() && !self.config.extended_types {
+            return Err(RequestError::Unimplemented("a time to live"));
+        }
+        // createTTL with a mode that has none is refused whatever the number:
+        // its transaction would differ from its digest. (behaviour row 34)
+        let ttl_fits = if mode.is_ttl() { (1..=owner::MAX_TTL).contains(&c.ttl) } else { c.ttl < 0 };
+        if !ttl_fits || (c.op == OpCode::CreateTtl && !mode.is_ttl()) {
+            return Err(bad_mode);
+        }
+        let asked = c.path.as_deref().ok_or(RequestError::NullPath)?;
+        let (parent_path, _) = split(asked)?;
+        let acl = self.fix_up(asked, c.acl.as_deref(), who)?;
+        let parent = self.view(tree, parent_path)?;
+        self.allow(&parent, Perms::CREATE, who, asked)?;
+        let counter = parent.stat.cversion;
+        let full = if mode.is_sequential() { format!("{asked}{counter:010}") } else { asked.to_owned() };
+        path::validate(&full).map_err(|_| RequestError::BadPath(full.clone()))?;
+        if self.view(tree, &full).is_ok() {
+            return Err(RequestError::NodeExists(full));
+        }
+        if let OwnerKind::Session(_) =
+            owner::classify(parent.stat.ephemeral_owner, self.config.extended_types)
+        {
+            return Err(RequestError::EphemeralParent(full));
+        }
+        self.quota(tree, &full, 1, len(c.data.as_deref()))?;
+
+        // The opcode decides what the node is; the flags only say whether it is
+        // ephemeral or sequential. (behaviour trap 15)
+        let ephemeral = mode.is_ephemeral() && matches!(c.op, OpCode::Create | OpCode::Create2);
+        let owner = match c.op {
+            OpCode::CreateContainer => owner::CONTAINER,
+            OpCode::CreateTtl => owner::ttl(c.ttl),
+            _ if ephemeral => h.session.0,
+            _ => 0,
+        };
+        let parent_cversion = counter.wrapping_add(1);
+        let mut stat = parent.stat;
+        stat.cversion = parent_cversion;
+        stat.pzxid = h.zxid.0;
+        let children = parent.children + 1;
+        self.change_stat(tree, parent_path, h.zxid, stat, children);
+
+        let z = h.zxid.0;
+        let stat = StatPersisted {
+            czxid: z,
+            mzxid: z,
+            pzxid: z,
+            ctime: h.time,
+            mtime: h.time,
+            ephemeral_owner: owner,
+            ..StatPersisted::default()
+        };
+        let digest = self.digest_of(&full, c.data.as_deref(), &stat);
+        let data = Some(c.data.clone());
+        let acl: Arc<[Acl]> = acl.into();
+        let list = acl.to_vec();
+        self.put(tree, &full, h.zxid, Pending { stat, children: 0, acl: Some(acl), data, digest });
+        Ok(Txn::Create(CreateTxn {
+            path: full,
+            data: c.data.clone(),
+            acl: Some(list),
+            ephemeral,
+            parent_cversion,
+            ttl: if c.op == OpCode::CreateTtl { c.ttl } else { 0 },
+        }))
+    }
+
+    fn delete(
+        &mut self,
+        tree: &Tree,
+        who: Asker<'_>,
+        h: &TxnHeader,
+        asked: Option<&str>,
+        version: i32,
+    ) -> Result<Txn, RequestError> {
+        let asked = asked.ok_or(RequestError::NullPath)?;
+        let (parent_path, _) = split_for_delete(asked)?;
+        let parent = self.view(tree, parent_path)?;
+        self.allow(&parent, Perms::DELETE, who, asked)?;
+        let node = self.view(tree, asked)?;
+        next_version(asked, node.stat.version, version)?;
+        if node.children > 0 {
+            return Err(RequestError::NotEmpty(asked.to_owned()));
+        }
+        self.unlink(tree, parent_path, asked, h.zxid);
+        Ok(Txn::Delete { path: asked.to_owned() })
+    }
+
+    /// The reaper's delete: no session and no permission is looked at.
+    fn delete_container(&mut self, tree: &Tree, h: &TxnHeader, asked: &str) -> Result<Txn, RequestError> {
+        let (parent_path, _) = split_for_delete(asked)?;
+        let node = self.view(tree, asked)?;
+        if node.children > 0 {
+            return Err(RequestError::NotEmpty(asked.to_owned()));
+        }
+        match owner::classify(node.stat.ephemeral_owner, self.config.extended_types) {
+            OwnerKind::Session(_) => {
+                let (path, found) = (asked.to_owned(), node.stat.version);
+                return Err(RequestError::BadVersion { path, expected: -1, found });
+            }
+            OwnerKind::Persistent | OwnerKind::Container | OwnerKind::Ttl(_) => {}
+        }
+        self.view(tree, parent_path)?;
+        self.unlink(tree, parent_path, asked, h.zxid);
+        Ok(Txn::Delete { path: asked.to_owned() })
+    }
+
+    fn multi(
+        &mut self,
+        tree: &Tree,
+        who: Asker<'_>,
+        h: &TxnHeader,
+        ops: &[WriteRequest],
+    ) -> Result<Txn, RequestError> {
+        let before = self.digest;
+        let mut subs = Vec::with_capacity(ops.len());
+        let mut failed = false;
+        for op in ops {
+            let done = if failed { Err(RequestError::EarlierPart) } else { self.part(tree, who, h, op) };
+            match done {
+                Ok(txn) => subs.push(SubTxn { op: op.op(), txn }),
+                // Java stumbles over a null path outside of its own errors, and
+                // the whole multi fails.
+                Err(e @ RequestError::NullPath) => return Err(e),
+                Err(e) => {
+                    if !failed {
+                        self.roll_back(before);
+                        failed = true;
+                    }
+                    subs.push(SubTxn { op: OpCode::Error, txn: Txn::Error { err: e.code().to_i32() } });
+                }
+            }
+        }
+        Ok(Txn::Multi(subs))
+    }
+
+    /// All that the session will own when the transactions in flight are
+    /// applied goes with it. ref: PrepRequestProcessor, closeSession.
+    fn close_session(&mut self, tree: &Tree, session: SessionId, h: &TxnHeader) -> Txn {
+        let mut paths: BTreeSet<String> = tree.ephemerals_of(session).into_iter().collect();
+        for (_, path) in &self.flight {
+            match self.overlay.get(path).and_then(|c| c.node.as_ref()) {
+                Some(p) if p.stat.ephemeral_owner == session.0 => paths.insert(path.to_string()),
+                _ => paths.remove(path.as_ref()),
+            };
+        }
+        for p in &paths {
+            let parent = path::split(p).map_or("/", |(parent, _)| parent);
+            self.unlink_at_close(tree, parent, p, h.zxid);
+        }
+        // Without the list every server deletes what it has of the session.
+        let listed = self.config.close_session_txn;
+        Txn::CloseSession { paths: listed.then(|| paths.into_iter().collect()) }
+    }
+
+    fn unlink_at_close(&mut self, tree: &Tree, parent: &str, node: &str, zxid: Zxid) {
+        if self.view(tree, parent).is_ok() {
+            self.unlink(tree, parent, node, zxid);
+        }
+    }
+
+    fn unlink(&mut self, tree: &Tree, parent_path: &str, node: &str, zxid: Zxid) {
+        if let Ok(parent) = self.view(tree, parent_path) {
+            let mut stat = parent.stat;
+            stat.pzxid = stat.pzxid.max(zxid.0);
+            let children = parent.children.saturating_sub(1);
+            self.change_stat(tree, parent_path, zxid, stat, children);
+        }
+        self.record(tree, node, Change { zxid, node: None });
+    }
+
+    /// The node as it will be.
+    fn view<'a>(&'a self, tree: &'a Tree, path: &str) -> Result<View<'a>, RequestError> {
+        let no_node = || RequestError::NoNode(path.to_owned());
+        let key = if path.is_empty() { "/" } else { path };
+        let pending = match self.overlay.get(key) {
+            Some(Change { node: None, .. }) => return Err(no_node()),
+            Some(Change { node: Some(p), .. }) => Some(p),
+            None => None,
+        };
+        // A pending node that replaces a deleted one has list and data of its own.
+        let node = tree.get(key);
+        match (pending, node) {
+            (Some(p), node) => Ok(View { stat: p.stat, children: p.children, pending: Some(p), node }),
+            (None, Some(n)) => {
+                Ok(View { stat: n.persisted(), children: n.num_children(), pending: None, node })
+            }
+            (None, None) => Err(no_node()),
+        }
+    }
+
+    fn change_stat(&mut self, tree: &Tree, path: &str, zxid: Zxid, stat: StatPersisted, children: usize) {
+        let Ok(view) = self.view(tree, path) else { return };
+        let digest = self.digest_of(path, view.data(), &stat);
+        let (acl, data) = match view.pending {
+            Some(p) => (p.acl.clone(), p.data.clone()),
+            None => (None, None),
+        };
+        self.put(tree, path, zxid, Pending { stat, children, acl, data, digest });
+    }
+
+    fn put(&mut self, tree: &Tree, path: &str, zxid: Zxid, node: Pending) {
+        self.record(tree, path, Change { zxid, node: Some(node) });
+    }
+
+    /// Takes a change into the overlay and into the digest.
+    fn record(&mut self, tree: &Tree, path: &str, change: Change) {
+        if self.config.digest && zk_tree::counts_in_digest(path) {
+            let old = match self.overlay.get(path) {
+                Some(c) => c.node.as_ref().map(|p| p.digest),
+                None => tree.get(path).map(Node::digest),
+            };
+            let new = change.node.as_ref().map(|p| p.digest);
+            self.digest =
+                self.digest.wrapping_sub(old.unwrap_or(0).into()).wrapping_add(new.unwrap_or(0).into());
+        }
+        let key: Arc<str> = match self.overlay.get_key_value(path) {
+            Some((key, _)) => key.clone(),
+            None => path.into(),
+        };
+        self.flight.push_back((change.zxid, key.clone()));
+        let old = self.overlay.insert(key.clone(), change);
+        if let Some(undo) = &mut self.undo {
+            undo.push((key, old));
+        }
+    }
+
+    fn digest_of(&self, path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
+        if self.config.digest { zk_tree::node_digest(path, data, stat) } else { 0 }
+    }
+
+    fn allow(&self, view: &View<'_>, wanted: Perms, who: Asker<'_>, path: &str) -> Result<(), RequestError> {
+        if self.config.policy.allows(view.acl(), wanted, who.ids) {
+            Ok(())
+        } else {
+            Err(RequestError::NoAuth(path.to_owned()))
+        }
+    }
+
+    fn fix_up(&self, path: &str, acl: Option<&[Acl]>, who: Asker<'_>) -> Result<Vec<Acl>, RequestError> {
+        let fixed = self.config.policy.fix_up(acl, who.ids);
+        fixed.map_err(|_| RequestError::InvalidAcl(path.to_owned()))
+    }
+
+    /// Against what is applied, not against what is in flight, as in Java.
+    /// ref: ZooKeeperServer.checkQuota; behaviour row 89.
+    fn quota(&self, tree: &Tree, path: &str, nodes: i64, bytes: i64) -> Result<(), RequestError> {
+        if !self.config.enforce_quota {
+            return Ok(());
+        }
+        let Some(q) = tree.quota_prefix(path) else { return Ok(()) };
+        let over = |limit: i64, used: i64| limit > -1 && used > limit;
+        if over(q.limits.count_hard, q.used.count + nodes) || over(q.limits.byte_hard, q.used.bytes + bytes) {
+            return Err(RequestError::QuotaExceeded(q.prefix));
+        }
+        if over(q.limits.count, q.used.count + nodes) || over(q.limits.bytes, q.used.bytes + bytes) {
+            tracing::warn!(prefix = %q.prefix, "soft quota exceeded");
+        }
+        Ok(())
+    }
+}
+
+fn len(data: Option<&[u8]>) -> i64 {
+    data.map_or(0, |d| i64::try_from(d.len()).expect("data is below the frame limit"))
+}
+
+fn valid(p: Option<&str>) -> Result<&str, RequestError> {
+    // A null path is an invalid one here. ref: PathUtils.validatePath; row 68.
+    let p = p.ok_or_else(|| RequestError::BadPath(String::new()))?;
+    path::validate(p).map_err(|_| RequestError::BadPath(p.to_owned()))?;
+    Ok(p)
+}
+
+/// ref: PrepRequestProcessor.validatePathForCreate.
+fn split(p: &str) -> Result<(&str, &str), RequestError> {
+    path::split(p).filter(|_| !p.contains('\0')).ok_or_else(|| RequestError::BadPath(p.to_owned()))
+}
+
+/// ref: PrepRequestProcessor.getParentPathAndValidate, ZKDatabase.isSpecialPath.
+fn split_for_delete(p: &str) -> Result<(&str, &str), RequestError> {
+    if matches!(p, "/" | "/zookeeper" | path::QUOTA | path::CONFIG) {
+        return Err(RequestError::BadPath(p.to_owned()));
+    }
+    split(p)
+}
+
+/// ref: PrepRequestProcessor.checkAndIncVersion.
+fn next_version(path: &str, found: i32, expected: i32) -> Result<i32, RequestError> {
+    if expected != -1 && expected != found {
+        return Err(RequestError::BadVersion { path: path.to_owned(), expected, found });
+    }
+    Ok(found.wrapping_add(1))
+}

@@ -1,0 +1,757 @@
+//! One client's connection.
+//!
+//! ```text
+//!  First4 --a word--> Mask / Answering ----------------------> closing
+//!    |                                                            ^
+//!    +--a length--> Connecting --request--> Settling --session--> Open
+//! ```
+//! A connection belongs to one worker for life. Its task waits for the socket;
+//! whatever else happens to it (replies of the core, events, a close) is done by
+//! the worker when it drains its inbox, and the task is only woken if it has to
+//! go on reading or has to wait for room in the socket.
+//!
+//! A turn works off the frames of one read: one hold of the tree's lock, one
+//! message to the core, one write to the socket.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use zk_admin::Word;
+use zk_pipeline::read::{self, ReadContext, Watches};
+use zk_pipeline::{ConnId, Identities, Input, reply};
+use zk_proto::client::{AuthPacket, ConnectRequest, ConnectResponse, RequestHeader, WatcherKind, WriteRequest};
+use zk_proto::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
+use zk_tree::Tree;
+use zk_tree::watch::{WatchKind, WatchTable};
+
+use crate::frames::{Cut, PREFIX, Tail, cut};
+use crate::shared::{Admitted, Heard, address_identity, password_opens};
+use crate::stats::ConnStats;
+use crate::throttle::Kind;
+use crate::worker::Worker;
+use crate::{clock, limits};
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Its first four bytes are a word or a length.
+    First4,
+    /// `stmk` came, the eight bytes of its mask did not.
+    Mask,
+    /// The answer to a word is being collected.
+    Answering,
+    /// The connect request has not come yet.
+    Connecting,
+    /// The core has the connect request.
+    Settling,
+    /// It has a session.
+    Open,
+}
+
+/// A request that the core has.
+#[derive(Debug, Clone, Copy)]
+pub struct Pending {
+    xid: Xid,
+    op: OpCode,
+    /// It reads, or is refused in its turn.
+    deferred: bool,
+    /// When it came, monotonic ms.
+    at: u64,
+    /// Its size if it counts as a large one.
+    large: u32,
+}
+
+/// What changes about a connection.
+#[derive(Debug)]
+pub struct Inner {
+    /// How far it has come.
+    pub phase: Phase,
+    tail: Tail,
+    /// Replies and events that the socket has not taken.
+    pub out: BytesMut,
+    /// Bytes of events since `out` was last empty.
+    pub event_bytes: usize,
+    /// On whose behalf it asks.
+    pub ids: Identities,
+    /// Its session, once it has one.
+    pub session: SessionId,
+    /// The session's time-out, ms.
+    pub timeout: i32,
+    /// When the session was last heard of.
+    pub heard: Option<Heard>,
+    read_only: Option<bool>,
+    /// What the core has, in order.
+    pub pending: VecDeque<Pending>,
+    deferred: usize,
+    /// It takes nothing more and closes when `out` is written.
+    pub closing: bool,
+    /// It closes now.
+    pub dead: bool,
+    /// Counters for `cons`.
+    pub stats: ConnStats,
+    /// When it was accepted, wall-clock ms.
+    pub established: i64,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Conn {
+    /// Its number.
+    pub id: ConnId,
+    /// Its place in the worker, and its number in the worker's watch table.
+    pub slot: u32,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// What changes.
+    pub inner: RefCell<Inner>,
+    writer: OwnedWriteHalf,
+    worker: Rc<Worker>,
+    waker: RefCell<Option<Waker>>,
+    /// The socket did not take all of `out`.
+    blocked: Cell<bool>,
+    /// It stands in the worker's list of connections to flush.
+    pub dirty: Cell<bool>,
+    /// Its task does not read until somebody wakes it.
+    paused: Cell<bool>,
+    _admitted: Admitted,
+}
+
+impl Conn {
+    /// A connection that was just accepted.
+    pub fn new(
+        id: ConnId,
+        slot: u32,
+        peer: SocketAddr,
+        admitted: Admitted,
+        writer: OwnedWriteHalf,
+        worker: Rc<Worker>,
+    ) -> Rc<Self> {
+        let ids: Identities = Arc::new([address_identity(admitted.address())]);
+        let inner = Inner {
+            phase: Phase::First4,
+            tail: Tail::default(),
+            out: BytesMut::new(),
+            event_bytes: 0,
+            ids,
+            session: SessionId::NONE,
+            timeout: 0,
+            heard: None,
+            read_only: None,
+            pending: VecDeque::new(),
+            deferred: 0,
+            closing: false,
+            dead: false,
+            stats: ConnStats::default(),
+            established: clock::wall(),
+        };
+        Rc::new(Self {
+            id,
+            slot,
+            peer,
+            inner: RefCell::new(inner),
+            writer,
+            worker,
+            waker: RefCell::new(None),
+            blocked: Cell::new(false),
+            dirty: Cell::new(false),
+            paused: Cell::new(false),
+            _admitted: admitted,
+        })
+    }
+
+    /// Runs the connection until it closes.
+    pub async fn run(self: Rc<Self>, mut reader: OwnedReadHalf) {
+        std::future::poll_fn(|cx| self.poll(cx, &mut reader)).await;
+        // Bytes that nobody reads would turn the close into a reset, which may
+        // overtake the last reply.
+        let mut scratch = self.worker.read_buffer.borrow_mut();
+        for _ in 0..16 {
+            match reader.try_read(&mut scratch) {
+                Ok(n) if n > 0 => {}
+                _ => break,
+            }
+        }
+        drop(scratch);
+        self.worker.remove(&self);
+    }
+
+    fn poll(self: &Rc<Self>, cx: &mut Context<'_>, reader: &mut OwnedReadHalf) -> Poll<()> {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        loop {
+            if self.inner.borrow().dead {
+                return Poll::Ready(());
+            }
+            if self.blocked.get() && self.writer.as_ref().poll_write_ready(cx).is_ready() {
+                self.flush();
+                continue;
+            }
+            {
+                let i = self.inner.borrow();
+                if i.closing {
+                    return if i.out.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+                }
+            }
+            let before = self.waiting_bytes();
+            if before > 0 && self.may_go_on() && self.waiting_frame() {
+                self.on_bytes(&[]);
+                if self.waiting_bytes() < before {
+                    continue;
+                }
+            }
+            if !self.may_go_on() || self.waiting_frame() {
+                self.paused.set(true);
+                return Poll::Pending;
+            }
+            self.paused.set(false);
+            let mut buffer = self.worker.read_buffer.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => {
+                    self.on_bytes(buffer.filled());
+                    if buffer.remaining() == 0 {
+                        // There is more; the others come first.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.inner.borrow().tail.bytes().len()
+    }
+
+    /// Whether what is kept can be worked on.
+    fn waiting_frame(&self) -> bool {
+        let i = self.inner.borrow();
+        let bytes = i.tail.bytes();
+        match i.phase {
+            Phase::First4 => bytes.len() >= 4,
+            Phase::Mask => bytes.len() >= 8,
+            Phase::Answering | Phase::Settling => false,
+            Phase::Connecting | Phase::Open => cut(bytes, self.worker.shared.settings.max_frame) != Cut::Partial,
+        }
+    }
+
+    /// Whether the next frame is taken.
+    fn may_go_on(&self) -> bool {
+        let i = self.inner.borrow();
+        match i.phase {
+            Phase::First4 | Phase::Mask | Phase::Connecting => !self.worker.core_is_full(),
+            Phase::Answering | Phase::Settling => false,
+            Phase::Open => i.out.len() < limits::OUT_HIGH && self.may_take(&i),
+        }
+    }
+
+    /// ref: ZooKeeperServer.shouldThrottle.
+    fn may_take(&self, i: &Inner) -> bool {
+        if self.worker.core_is_full() {
+            return false;
+        }
+        if i.pending.is_empty() {
+            return true;
+        }
+        i.pending.len() < limits::CONN_OUTSTANDING
+            && i.deferred < limits::DEFERRED_READS
+            && self.worker.outstanding() <= self.worker.shared.settings.outstanding_limit
+    }
+
+    /// Lets the task look again.
+    pub fn wake(&self) {
+        if let Some(w) = self.waker.borrow().as_ref() {
+            w.wake_by_ref();
+        }
+    }
+
+    /// Lets the task look again if it does not read.
+    pub fn wake_if_paused(&self) {
+        if self.paused.get() {
+            self.wake();
+        }
+    }
+
+    /// Writes what the socket takes.
+    pub fn flush(&self) {
+        let mut i = self.inner.borrow_mut();
+        let i = &mut *i;
+        while !i.out.is_empty() && !i.dead {
+            match self.writer.try_write(&i.out) {
+                Ok(n) if n == i.out.len() => i.out.clear(),
+                Ok(n) => i.out.advance(n),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => i.dead = true,
+            }
+        }
+        let was_blocked = self.blocked.replace(!i.out.is_empty());
+        if i.out.is_empty() {
+            i.event_bytes = 0;
+            if i.out.capacity() > limits::KEEP {
+                self.worker.give_back(std::mem::take(&mut i.out));
+            }
+        }
+        if i.dead || i.closing || self.blocked.get() || was_blocked {
+            self.wake();
+        }
+    }
+
+    fn on_bytes(self: &Rc<Self>, bytes: &[u8]) {
+        let kept = self.inner.borrow_mut().tail.take();
+        if kept.is_empty() {
+            let consumed = self.process(bytes);
+            let mut i = self.inner.borrow_mut();
+            i.tail.keep_from(kept, 0);
+            if !i.closing && !i.dead {
+                i.tail.extend(&bytes[consumed..]);
+            }
+        } else {
+            let mut all = kept;
+            all.extend_from_slice(bytes);
+            let consumed = self.process(&all);
+            self.inner.borrow_mut().tail.keep_from(all, consumed);
+        }
+    }
+
+    /// Works on `bytes` from the front; how many were used up.
+    fn process(self: &Rc<Self>, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let rest = &bytes[at..];
+            let phase = {
+                let i = self.inner.borrow();
+                if i.closing || i.dead {
+                    return at;
+                }
+                i.phase
+            };
+            match phase {
+                Phase::First4 => {
+                    let Some(first) = rest.first_chunk::<4>() else { return at };
+                    match Word::parse(*first) {
+                        None => self.inner.borrow_mut().phase = Phase::Connecting,
+                        Some(Word::Stmk) => {
+                            at += 4;
+                            self.inner.borrow_mut().phase = Phase::Mask;
+                        }
+                        Some(word) => {
+                            self.word(word, None);
+                            return at + 4;
+                        }
+                    }
+                }
+                Phase::Mask => {
+                    let Some(mask) = rest.first_chunk::<8>() else { return at };
+                    self.word(Word::Stmk, Some(i64::from_be_bytes(*mask)));
+                    return at + 8;
+                }
+                Phase::Connecting => match cut(rest, self.worker.shared.settings.max_frame) {
+                    Cut::Partial => return at,
+                    Cut::Bad => {
+                        self.inner.borrow_mut().dead = true;
+                        return at;
+                    }
+                    Cut::Frame(len) => {
+                        at += PREFIX + len;
+                        self.connect(&rest[PREFIX..PREFIX + len]);
+                        self.worker.after_turn();
+                        self.flush();
+                    }
+                },
+                Phase::Answering | Phase::Settling => return at,
+                Phase::Open => {
+                    if !self.may_go_on() {
+                        return at;
+                    }
+                    match self.turn(rest) {
+                        0 => return at,
+                        n => at += n,
+                    }
+                }
+            }
+        }
+    }
+
+    fn word(self: &Rc<Self>, word: Word, mask: Option<i64>) {
+        self.worker.count_received(1);
+        let mut i = self.inner.borrow_mut();
+        i.stats.received += 1;
+        i.phase = Phase::Answering;
+        drop(i);
+        crate::words::start(Rc::clone(&self.worker), Rc::clone(self), word, mask);
+    }
+
+    /// ref: ZooKeeperServer.processConnectRequest; rows 2 to 6.
+    fn connect(&self, frame: &[u8]) {
+        let shared = &self.worker.shared;
+        let mut i = self.inner.borrow_mut();
+        let i = &mut *i;
+        self.worker.count_received(1);
+        i.stats.received += 1;
+        let Ok(request) = ConnectRequest::decode(frame) else {
+            i.dead = true;
+            return;
+        };
+        let kind = if request.session == SessionId::NONE { Kind::New } else { Kind::Renew };
+        let passes = {
+            let mut throttle = shared.throttle.lock();
+            throttle.is_off() || throttle.pass(kind, clock::mono(), rand::random())
+        };
+        let ahead = request.last_zxid.0 > shared.last_zxid.load(Ordering::Acquire);
+        if !passes || ahead {
+            tracing::debug!(peer = %self.peer, zxid = %request.last_zxid, passes, "connection refused");
+            i.dead = true;
+            return;
+        }
+        i.read_only = request.read_only.map(|_| false);
+        if request.session != SessionId::NONE && !password_opens(request.session, request.password.as_deref()) {
+            return self.refuse(i);
+        }
+        let timeout = zk_pipeline::session::negotiate(
+            request.timeout,
+            shared.settings.min_timeout,
+            shared.settings.max_timeout,
+        );
+        i.phase = Phase::Settling;
+        self.worker.to_core(Input::Connect { conn: self.id, session: request.session, timeout });
+    }
+
+    /// Says that there is no such session, and closes.
+    pub fn refuse(&self, i: &mut Inner) {
+        reply::connect(&mut i.out, &ConnectResponse::refused(i.read_only));
+        i.stats.sent += 1;
+        self.worker.count_sent(1);
+        i.closing = true;
+    }
+
+    /// The core has settled the session.
+    pub fn settle(&self, session: SessionId, timeout: i32, heard: Heard) {
+        let mut i = self.inner.borrow_mut();
+        let i = &mut *i;
+        heard.store(clock::mono(), Ordering::Relaxed);
+        i.session = session;
+        i.timeout = timeout;
+        i.heard = Some(heard);
+        i.phase = Phase::Open;
+        i.stats.last_op = OpCode::CreateSession.to_i32();
+        i.stats.sent += 1;
+        self.worker.count_sent(1);
+        reply::connect(&mut i.out, &ConnectResponse::accepted(session, timeout, i.read_only));
+    }
+
+    fn turn(self: &Rc<Self>, bytes: &[u8]) -> usize {
+        let w = &self.worker;
+        let in_line = self.inner.borrow().pending.is_empty() && !begins_with_write(bytes);
+        let consumed = if in_line {
+            let tree = w.shared.tree.read();
+            // Events of what is in the tree stand in front of replies that show it.
+            w.drain();
+            self.frames(Some(&tree), bytes)
+        } else {
+            self.frames(None, bytes)
+        };
+        w.after_turn();
+        self.flush();
+        consumed
+    }
+
+    fn frames(&self, tree: Option<&Tree>, bytes: &[u8]) -> usize {
+        let mut i = self.inner.borrow_mut();
+        let i = &mut *i;
+        let now = clock::mono();
+        if i.out.is_empty() && i.out.capacity() <= limits::KEEP {
+            i.out = self.worker.borrow_scratch();
+        }
+        let mut turn = Turn { conn: self, tree, now, received: 0, answered: 0 };
+        let mut table = self.worker.watches.borrow_mut();
+        let mut at = 0;
+        for _ in 0..limits::TURN_FRAMES {
+            if i.closing || i.dead || i.out.len() >= limits::TURN_BYTES || !self.may_take(i) {
+                break;
+            }
+            let rest = &bytes[at..];
+            let len = match cut(rest, self.worker.shared.settings.max_frame) {
+                Cut::Partial => break,
+                Cut::Bad => {
+                    i.closing = true;
+                    break;
+                }
+                Cut::Frame(len) => len,
+            };
+            if !turn.frame(i, &mut table, &rest[PREFIX..PREFIX + len]) {
+                break;
+            }
+            at += PREFIX + len;
+        }
+        if at > 0
+            && let Some(heard) = &i.heard
+        {
+            heard.store(now, Ordering::Relaxed);
+        }
+        self.worker.count_turn(turn.received, turn.answered);
+        at
+    }
+
+    /// A reply of the core came: the request that it answers.
+    pub fn answered(&self, i: &mut Inner, frames: &[u8], now: u64) {
+        let Some(p) = i.pending.pop_front() else { return };
+        if p.deferred {
+            i.deferred -= 1;
+        }
+        self.worker.forget(1, u64::from(p.large));
+        if i.pending.is_empty() && i.pending.capacity() > 64 {
+            i.pending = VecDeque::new();
+        }
+        let took = now.saturating_sub(p.at);
+        let (zxid, err) = header_of(frames);
+        let op = if p.op.is_write() && err != 0 { 0 } else { p.op.to_i32() };
+        i.stats.replied(p.xid.0, op, zxid, now, took);
+        self.worker.count_reply(frames.len(), took);
+    }
+
+    /// Takes back what the core still has of this connection.
+    pub fn forget_pending(&self) {
+        let mut i = self.inner.borrow_mut();
+        let large = i.pending.iter().map(|p| u64::from(p.large)).sum();
+        self.worker.forget(i.pending.len(), large);
+        i.pending.clear();
+    }
+}
+
+/// Zxid and error of the first of some frames. Only a reply to setWatches has
+/// frames before it, and its error is of no interest.
+fn header_of(frames: &[u8]) -> (i64, i32) {
+    let mut r = Reader::new(frames);
+    let mut read = || {
+        r.long()?;
+        let zxid = r.long()?;
+        Ok::<_, zk_proto::DecodeError>((zxid, r.int()?))
+    };
+    read().unwrap_or((-1, 0))
+}
+
+fn begins_with_write(bytes: &[u8]) -> bool {
+    let op = bytes.get(8..12).and_then(|b| b.first_chunk::<4>());
+    op.and_then(|b| OpCode::from_i32(i32::from_be_bytes(*b))).is_some_and(OpCode::is_write)
+}
+
+/// The work on the frames of one read.
+struct Turn<'a> {
+    conn: &'a Conn,
+    /// Present if reads are answered here.
+    tree: Option<&'a Tree>,
+    now: u64,
+    received: u64,
+    answered: u64,
+}
+
+impl Turn<'_> {
+    /// Works on a frame. False: it has to be seen again with the tree at hand.
+    fn frame(&mut self, i: &mut Inner, table: &mut WatchTable, frame: &[u8]) -> bool {
+        let shared = &self.conn.worker.shared;
+        let mut r = Reader::new(frame);
+        let Ok(header) = RequestHeader::read(&mut r) else {
+            i.closing = true;
+            return true;
+        };
+        let body = r.rest();
+        let op = OpCode::from_i32(header.op);
+        let special = matches!(op, Some(OpCode::Auth | OpCode::Sasl));
+        if !special && !shared.settings.enforced.is_empty() && !self.is_accepted(i) {
+            reply::error(&mut i.out, header.xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
+            i.closing = true;
+            return true;
+        }
+        let Some(op) = op.filter(|op| op.from_client()) else {
+            reply::error(&mut i.out, header.xid, Zxid(-1), ErrorCode::Unimplemented);
+            i.closing = true;
+            return true;
+        };
+        if self.tree.is_none() && i.pending.is_empty() && !special && !op.is_write() {
+            return false;
+        }
+        if !self.room_for(frame.len()) {
+            tracing::debug!(peer = %self.conn.peer, bytes = frame.len(), "too many large requests, connection closed");
+            i.closing = true;
+            return true;
+        }
+        self.received += 1;
+        i.stats.received += 1;
+        match op {
+            OpCode::Auth => self.auth(i, body),
+            OpCode::Sasl => self.sasl(i, header.xid, body),
+            op if op.is_write() => self.write(i, header, op, body),
+            op => self.read(i, table, header, op, body),
+        }
+        true
+    }
+
+    /// ref: ZooKeeperServer.checkRequestSizeWhenReceivingMessage.
+    fn room_for(&self, len: usize) -> bool {
+        let shared = &self.conn.worker.shared;
+        shared.settings.large_threshold.is_none_or(|t| {
+            len <= t || shared.large_bytes.load(Ordering::Relaxed) + len as u64 <= shared.settings.large_max
+        })
+    }
+
+    /// ref: AuthenticationHelper.isAuthenticated.
+    fn is_accepted(&self, i: &Inner) -> bool {
+        let enforced = &self.conn.worker.shared.settings.enforced;
+        i.ids.iter().any(|id| enforced.contains(&id.scheme))
+    }
+
+    /// ref: ZooKeeperServer.processPacket; row 16.
+    fn auth(&mut self, i: &mut Inner, body: &[u8]) {
+        let Ok(packet) = AuthPacket::read(&mut Reader::new(body)) else {
+            i.closing = true;
+            return;
+        };
+        self.answered += 1;
+        i.stats.sent += 1;
+        let scheme = packet.scheme.as_deref().unwrap_or_default();
+        match self.conn.worker.shared.policy.authenticate(scheme, packet.auth) {
+            Ok(new) => {
+                let mut ids = i.ids.to_vec();
+                for id in new {
+                    if !ids.contains(&id) {
+                        ids.push(id);
+                    }
+                }
+                i.ids = ids.into();
+                reply::error(&mut i.out, Xid::AUTH, Zxid::ZERO, ErrorCode::Ok);
+            }
+            Err(_) => {
+                tracing::debug!(peer = %self.conn.peer, scheme, "authentication failed");
+                reply::error(&mut i.out, Xid::AUTH, Zxid::ZERO, ErrorCode::AuthFailed);
+                i.closing = true;
+            }
+        }
+    }
+
+    /// Without a mechanism configured Java lets everybody pass with a null token.
+    /// ref: ZooKeeperServer.processSasl; row 17.
+    fn sasl(&mut self, i: &mut Inner, xid: Xid, body: &[u8]) {
+        if Reader::new(body).buffer().is_err() {
+            i.closing = true;
+            return;
+        }
+        self.answered += 1;
+        i.stats.sent += 1;
+        reply::frame(&mut i.out, xid, Zxid::ZERO, ErrorCode::Ok, |w| w.buffer(None));
+    }
+
+    fn write(&mut self, i: &mut Inner, header: RequestHeader, op: OpCode, body: &[u8]) {
+        // The frame's limit stands for those inside; the reader's own is lower
+        // than a raised jute.maxbuffer.
+        let request = WriteRequest::decode(op, &mut Reader::with_max_len(body, body.len()));
+        if request.is_err() && op != OpCode::Multi {
+            return self.undecodable(i, header, op, body);
+        }
+        let ids = Arc::clone(&i.ids);
+        let input = Input::Write { conn: self.conn.id, session: i.session, xid: header.xid, request, ids };
+        self.send(i, header.xid, op, false, body.len(), input);
+    }
+
+    /// Answered in its turn, and never seen by who makes transactions.
+    fn undecodable(&mut self, i: &mut Inner, header: RequestHeader, op: OpCode, body: &[u8]) {
+        if !i.pending.is_empty() {
+            return self.defer(i, header, op, body);
+        }
+        let zxid = match self.tree {
+            Some(tree) => tree.last_zxid(),
+            None => Zxid(self.conn.worker.shared.last_zxid.load(Ordering::Acquire)),
+        };
+        reply::error(&mut i.out, header.xid, zxid, ErrorCode::MarshallingError);
+        self.answered += 1;
+        i.stats.replied(header.xid.0, 0, zxid.0, self.now, 0);
+    }
+
+    fn read(&mut self, i: &mut Inner, table: &mut WatchTable, header: RequestHeader, op: OpCode, body: &[u8]) {
+        let (Some(tree), true) = (self.tree, i.pending.is_empty()) else {
+            return self.defer(i, header, op, body);
+        };
+        let policy = &self.conn.worker.shared.policy;
+        let ctx = ReadContext { tree, policy, ids: &i.ids, session: i.session };
+        let mut watches = ConnWatches { table, slot: self.conn.slot };
+        read::answer(&ctx, header.xid, op, body, &mut watches, &mut i.out);
+        self.answered += 1;
+        i.stats.replied(header.xid.0, header.op, tree.last_zxid().0, self.now, 0);
+    }
+
+    fn defer(&mut self, i: &mut Inner, header: RequestHeader, op: OpCode, body: &[u8]) {
+        let ids = Arc::clone(&i.ids);
+        let bytes = Bytes::copy_from_slice(body);
+        let input = Input::Read { conn: self.conn.id, session: i.session, header, body: bytes, ids };
+        i.deferred += 1;
+        self.send(i, header.xid, op, true, body.len(), input);
+    }
+
+    fn send(&mut self, i: &mut Inner, xid: Xid, op: OpCode, deferred: bool, len: usize, input: Input) {
+        let worker = &self.conn.worker;
+        let large = match worker.shared.settings.large_threshold {
+            Some(t) if len > t => u32::try_from(len).unwrap_or(u32::MAX),
+            _ => 0,
+        };
+        if large > 0 {
+            worker.shared.large_bytes.fetch_add(u64::from(large), Ordering::Relaxed);
+        }
+        i.pending.push_back(Pending { xid, op, deferred, at: self.now, large });
+        worker.request(input);
+    }
+}
+
+struct ConnWatches<'a> {
+    table: &'a mut WatchTable,
+    slot: u32,
+}
+
+impl Watches for ConnWatches<'_> {
+    fn add(&mut self, kind: WatchKind, path: &str) {
+        self.table.add(self.slot, kind, path);
+    }
+    fn contains(&mut self, kind: WatcherKind, path: &str) -> bool {
+        self.table.contains(self.slot, kind, path)
+    }
+    fn remove(&mut self, kind: WatcherKind, path: &str) -> bool {
+        self.table.remove(self.slot, kind, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_request_decides_about_the_lock() {
+        let frame = |op: i32| [&[0, 0, 0, 8, 0, 0, 0, 1][..], &op.to_be_bytes()].concat();
+        assert!(begins_with_write(&frame(5)));
+        assert!(begins_with_write(&frame(-11)));
+        assert!(!begins_with_write(&frame(4)));
+        assert!(!begins_with_write(&frame(100)));
+        assert!(!begins_with_write(&frame(9999)));
+        assert!(!begins_with_write(&[0, 0, 0]));
+    }
+
+    #[test]
+    fn zxid_and_error_of_a_reply() {
+        let mut out = BytesMut::new();
+        reply::error(&mut out, Xid(3), Zxid(7), ErrorCode::NoNode);
+        assert_eq!(header_of(&out), (7, -101));
+    }
+}

@@ -1,0 +1,96 @@
+//! Named limits, each with its reason.
+
+use std::time::Duration;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// One read of a socket, in bytes; a buffer of each worker, not of a connection.
+/// It holds the requests of the deepest pipelines that clients use.
+pub const READ_BUFFER: usize = 64 * KIB;
+
+/// Requests answered under one hold of the tree's read lock: about 100 us, so
+/// that the core does not wait longer than that for a worker.
+pub const TURN_FRAMES: usize = 256;
+
+/// Bytes of replies made in one turn; above it they are written before more are
+/// made, so that a pipeline of large reads does not fill the memory.
+pub const TURN_BYTES: usize = MIB;
+
+/// Output that the client has not taken; above it the connection is not read.
+/// A client that does not read its replies stops itself and nobody else.
+pub const OUT_HIGH: usize = 256 * KIB;
+
+/// Capacity that an idle connection may keep for its output and for a partial
+/// frame, so that 100,000 idle connections stay below 400 MB.
+pub const KEEP: usize = KIB;
+
+/// Bytes of watch events that a connection has not taken. Events cannot be held
+/// back as replies can; a client this far behind is closed and will set its
+/// watches again. It is a storm on 600,000 watches of usual length.
+pub const EVENT_BYTES: usize = 64 * MIB;
+
+/// Reads of one connection that wait for its writes in the core. Their answers
+/// are made before they can be sent, each up to the size of a node.
+pub const DEFERRED_READS: usize = 64;
+
+/// Requests of one connection in the core, beyond what `globalOutstandingLimit`
+/// allows: deep enough for any client's pipeline.
+pub const CONN_OUTSTANDING: usize = 1024;
+
+/// Batches from the workers that the core has not taken. A batch holds at most
+/// one read of a socket or one frame from each of a worker's connections.
+pub const CORE_BATCHES: usize = 256;
+
+/// Batches that the core takes before it looks at the log again.
+pub const CORE_ROUND: usize = 64;
+
+/// Transactions between preparation and application; above it the core takes
+/// nothing new. Reached only if `globalOutstandingLimit` is set higher.
+pub const CORE_OUTSTANDING: usize = 100_000;
+
+/// Bytes handed to the log that are not durable yet; above it the core takes
+/// nothing new.
+pub const UNSYNCED_BYTES: usize = 64 * MIB;
+
+/// Batches on their way to the log thread. The bytes are bounded by
+/// [`UNSYNCED_BYTES`].
+pub const LOG_BATCHES: usize = 1024;
+
+/// Requests to the core for its state, and wake-ups. Only words and the log
+/// thread send them.
+pub const CONTROL: usize = 64;
+
+/// Bytes of changes that the mirror has not written; above it the core waits.
+pub const MIRROR_BYTES: usize = 64 * MIB;
+
+/// Batches on their way to the mirror thread.
+pub const MIRROR_BATCHES: usize = 4096;
+
+/// How long one application of committed transactions may hold the tree's write
+/// lock: readers wait for it.
+pub const APPLY_SLICE: Duration = Duration::from_micros(200);
+
+/// Most transactions in one slice, whatever the measured speed says.
+pub const APPLY_MAX: usize = 1024;
+
+/// How long a four-letter word waits for the threads it asks.
+pub const WORD_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for connections to take what was written to them.
+pub const STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// Pause after `accept` fails for want of descriptors or memory: the listener
+/// stays readable, and trying again at once would only burn the processor.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Backlog of the listener when the configuration has none. ref: Java's default of 50.
+pub const BACKLOG: i32 = 1024;
+
+/// Workers at most: the number of a worker is a byte of a connection's id.
+pub const WORKERS: usize = 64;
+
+/// Nodes from which the memory is taken in pages of 2 MiB where the system
+/// allows it. They make look-ups in a large tree faster, and an empty server
+/// several times larger: it would touch a few bytes in each of them.
+pub const HUGE_PAGES_NODES: u64 = 100_000;

@@ -1,0 +1,91 @@
+//! From the configuration to a tree and its disk.
+
+use zk_config::config::{self, Config};
+use zk_storage::{
+    Base, Compression, LogOptions, LogWriter, Mirror, Progress, Report, StorageConfig, StorageError,
+};
+use zk_tree::{Tree, TreeOptions};
+
+use crate::disk::Purge;
+
+/// What a server starts from.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The tree.
+    pub tree: Tree,
+    /// The log behind it.
+    pub writer: LogWriter,
+    /// The mirror at the same state.
+    pub mirror: Mirror,
+    /// When to remove old files, if that is wanted.
+    pub purge: Option<Purge>,
+}
+
+/// Where a configuration keeps its data, and how.
+pub fn storage_config(config: &Config) -> StorageConfig {
+    let (storage, tree) = (&config.storage, &config.tree);
+    let defaults = LogOptions::default();
+    let log = LogOptions {
+        preallocate: storage.pre_alloc_size,
+        force_sync: storage.force_sync,
+        roll_bytes: storage.log_size_limit.unwrap_or(defaults.roll_bytes),
+    };
+    StorageConfig {
+        log_dir: Some(storage.data_log_dir.clone()).filter(|dir| *dir != storage.data_dir),
+        log,
+        tree: TreeOptions {
+            extended_types: tree.extended_types,
+            digest: tree.digests,
+            // Clients choose paths: they must not know how these are hashed.
+            hash_seed: rand::random(),
+        },
+        datadir_autocreate: storage.create_directories,
+        db_autocreate: storage.create_database,
+        trust_empty: storage.trust_empty_snapshot,
+        ..StorageConfig::new(&storage.data_dir)
+    }
+}
+
+/// Recovers the data directory.
+pub fn recover(config: &Config, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Recovered, StorageError> {
+    let storage = storage_config(config);
+    let zk_storage::Recovered { tree, writer, mirror, report, .. } = zk_storage::recover(&storage, progress)?;
+    tell(&report);
+    let purge = config.storage.purge_interval.map(|every| Purge {
+        every,
+        keep: config.storage.purge_keep as usize,
+        compression: match config.storage.compression {
+            config::Compression::None => Compression::None,
+            config::Compression::Gzip => Compression::Gzip,
+            config::Compression::Snappy => Compression::Snappy,
+        },
+        storage,
+    });
+    Ok(Recovered { tree, writer, mirror, purge })
+}
+
+fn tell(report: &Report) {
+    match &report.base {
+        Base::Created => tracing::info!("the data directory was empty, a new database was made"),
+        Base::Trusted => tracing::warn!("no snapshot: the log was replayed from the empty tree"),
+        Base::Snapshot { path, zxid } => {
+            tracing::info!(%zxid, replayed = report.replayed, "data read from {}", path.display());
+        }
+        Base::Mirror { zxid } => tracing::debug!(%zxid, replayed = report.replayed, "data read from the mirror"),
+    }
+    for text in &report.passed_over {
+        tracing::warn!("passed over: {text}");
+    }
+    if let Some(tail) = &report.tail {
+        tracing::warn!("the log ends with a half-written record, which was never acknowledged and is left out: {tail:?}");
+    }
+    if report.digest_mismatches > 0 {
+        tracing::error!(
+            transactions = report.digest_mismatches,
+            "the tree differs from the one that wrote the log; compare with another server"
+        );
+    }
+    if !report.orphans.is_empty() {
+        tracing::warn!(sessions = report.orphans.len(), "ephemeral nodes of unknown sessions were removed");
+    }
+}

@@ -1,0 +1,320 @@
+//! Start, run, stop.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use parking_lot::{Mutex, RwLock};
+use tokio::signal::unix::{SignalKind, signal};
+use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
+use zk_admin::{Version, Whitelist};
+use zk_config::config::{Config, DigestAlgorithm};
+use zk_pipeline::auth::DigestAlg;
+use zk_pipeline::{AuthPolicy, Pipeline, PipelineConfig};
+use zk_proto::{SessionId, Zxid};
+use zk_storage::{Progress, StorageError};
+use zk_tree::watch::Interest;
+
+use crate::core_loop::{Control, Core};
+use crate::disk::{LogHandle, MirrorHandle};
+use crate::inbox::Inbox;
+use crate::shared::{Connections, Settings, Shared, WorkerHandle};
+use crate::throttle::Throttle;
+use crate::worker::{ToWorker, Worker};
+use crate::{accept, clock, limits, recovery};
+
+/// The release of Apache ZooKeeper whose behaviour this is.
+pub const COMPATIBLE_RELEASE: &str = "3.9.4";
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration asks for what this version does not have.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The port cannot be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What is not in the configuration file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Threads for connections; `None`: one for each processor.
+    pub workers: Option<usize>,
+}
+
+/// A server that listens. Nothing is accepted before [`Server::run`].
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    address: SocketAddr,
+    control: Sender<Control>,
+    core: JoinHandle<()>,
+    workers: Vec<JoinHandle<()>>,
+    nodes: usize,
+    zxid: Zxid,
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    let thread = std::thread::Builder::new().name(name).spawn(body);
+    thread.map_err(|source| StartError::System { what: "start a thread", source })
+}
+
+impl Server {
+    /// Recovers the data, opens the port, starts the threads. `progress` hears
+    /// of long steps.
+    pub fn start(
+        config: &Config,
+        options: Options,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Server, StartError> {
+        let endpoint = check(config)?;
+        let pipeline_config = pipeline_config(config)?;
+        let count = workers(options);
+        let mut progress = |p: Progress<'_>| {
+            if let Progress::ReadingMirror { nodes } | Progress::ReadingSnapshot { nodes, .. } = p
+                && nodes >= limits::HUGE_PAGES_NODES
+            {
+                huge_pages(true);
+            }
+            progress(p);
+        };
+        let recovered = recovery::recover(config, &mut progress)?;
+        // Only now, so that who reaches the port finds a server that serves.
+        let listening = |source| StartError::Listen { address: endpoint.to_string(), source };
+        let listener = accept::listen(endpoint, config.connections.listen_backlog).map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+
+        let now = clock::now();
+        let (to_core, inputs) = bounded(limits::CORE_BATCHES);
+        let (control, controls) = bounded(limits::CONTROL);
+        let (nodes, zxid) = (recovered.tree.node_count(), recovered.tree.last_zxid());
+        let pipeline = Pipeline::new(pipeline_config.clone(), &recovered.tree, now);
+        let worker = |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
+        let shared = Arc::new(Shared {
+            tree: RwLock::new(recovered.tree),
+            last_zxid: AtomicI64::new(zxid.0),
+            settings: settings(config, address),
+            policy: pipeline_config.policy,
+            workers: (0..count).map(worker).collect(),
+            to_core,
+            control: control.clone(),
+            outstanding: AtomicUsize::new(0),
+            large_bytes: AtomicU64::new(0),
+            connections: Arc::new(Connections::default()),
+            throttle: Mutex::new(Throttle::new(&config.connections.throttle, now.mono)),
+            trace_mask: AtomicI64::new(DEFAULT_TRACE_MASK),
+            started: now.mono,
+            stopping: AtomicBool::new(false),
+        });
+        let log = LogHandle::start(recovered.writer, zxid, control.clone());
+        let mirror = MirrorHandle::start(recovered.mirror, recovered.purge);
+        let core = Core::new(Arc::clone(&shared), pipeline, inputs, controls, log, mirror);
+        let core = spawn("core".to_owned(), move || core.run())?;
+        let mut workers = Vec::new();
+        for index in 0..u8::try_from(count).expect("few workers") {
+            let shared = Arc::clone(&shared);
+            workers.push(spawn(format!("worker-{index}"), move || Worker::run(index, shared))?);
+        }
+        Ok(Server { shared, listener, address, control, core, workers, nodes, zxid })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Number of nodes at the start.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// The last transaction at the start.
+    pub fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
+    /// Serves until SIGTERM, SIGINT or SIGHUP, then stops in good order.
+    pub fn run(self) -> Result<(), StartError> {
+        let failed = |what| move |source| StartError::System { what, source };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed("start a runtime"))?;
+        let listener = self.listener.try_clone().map_err(failed("copy the listener"))?;
+        let shared = Arc::clone(&self.shared);
+        let ended = runtime.block_on(async {
+            let mut term = signal(SignalKind::terminate())?;
+            let mut int = signal(SignalKind::interrupt())?;
+            let mut hup = signal(SignalKind::hangup())?;
+            tokio::select! {
+                r = accept::accept(listener, shared) => r,
+                _ = term.recv() => Ok(()),
+                _ = int.recv() => Ok(()),
+                _ = hup.recv() => Ok(()),
+            }
+        });
+        drop(runtime);
+        tracing::info!("stopping");
+        self.stop();
+        ended.map_err(failed("accept connections"))
+    }
+
+    /// Closes the connections, brings everything to the disk, ends all threads.
+    pub fn stop(self) {
+        drop(self.listener);
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.workers.iter().for_each(|w| w.inbox.push_one(ToWorker::Stop));
+        for worker in self.workers {
+            worker.join().expect("a panic aborts the process");
+        }
+        // The queue may be full of wake-ups, but the core reads it.
+        self.control.send(Control::Stop).expect("the core ends only when it is told");
+        self.core.join().expect("a panic aborts the process");
+    }
+}
+
+fn workers(options: Options) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(2, usize::from);
+    options.workers.unwrap_or_else(cores).clamp(1, limits::WORKERS)
+}
+
+/// What this version does not do is refused, not ignored.
+fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
+    let refuse = |text: &str| Err(StartError::Unsupported(text.to_owned()));
+    if config.ensemble.is_distributed() {
+        return refuse("ensembles are not supported by this version; remove the server.N lines to run stand-alone");
+    }
+    if config.connections.secure_client.is_some() {
+        return refuse("secureClientPort is not supported by this version; use clientPort");
+    }
+    match &config.connections.client {
+        Some(endpoint) => Ok(endpoint),
+        None => refuse("clientPort is not set; set it to the port that clients connect to, usually 2181"),
+    }
+}
+
+fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
+    let (auth, tree) = (&config.auth, &config.tree);
+    let digest_alg = match auth.digest_algorithm {
+        DigestAlgorithm::Md5 => DigestAlg::Md5,
+        DigestAlgorithm::Sha1 => DigestAlg::Sha1,
+        DigestAlgorithm::Sha224 => DigestAlg::Sha224,
+        DigestAlgorithm::Sha256 => DigestAlg::Sha256,
+        DigestAlgorithm::Sha384 => DigestAlg::Sha384,
+        DigestAlgorithm::Sha512 => DigestAlg::Sha512,
+        DigestAlgorithm::Sha3Bits224 => DigestAlg::Sha3_224,
+        DigestAlgorithm::Sha3Bits256 => DigestAlg::Sha3_256,
+        DigestAlgorithm::Sha3Bits384 => DigestAlg::Sha3_384,
+        DigestAlgorithm::Sha3Bits512 => DigestAlg::Sha3_512,
+        DigestAlgorithm::Sha512Half224 | DigestAlgorithm::Sha512Half256 => {
+            let text = "DigestAuthenticationProvider.digestAlg: SHA-512/224 and SHA-512/256 are not supported by this version";
+            return Err(StartError::Unsupported(text.to_owned()));
+        }
+    };
+    let policy = AuthPolicy {
+        skip_acl: auth.skip_acl,
+        super_digest: auth.super_digest.as_ref().map(|s| s.expose().to_owned()),
+        digest_alg,
+        digest_disabled: !auth.digest,
+    };
+    let never_used = tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    Ok(PipelineConfig {
+        server_id: 1,
+        tick_ms: millis(config.sessions.tick_time),
+        first_session: SessionId::first(1, u64::try_from(clock::wall()).unwrap_or(0)),
+        policy,
+        extended_types: tree.extended_types,
+        digest: tree.digests,
+        close_session_txn: config.sessions.close_lists_paths,
+        enforce_quota: tree.enforce_quota,
+        reconfig_enabled: config.ensemble.reconfig_enabled,
+        container_check_ms: millis(tree.container_check_interval),
+        container_max_per_minute: tree.container_max_per_minute,
+        container_max_never_used_ms: never_used,
+    })
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn settings(config: &Config, address: SocketAddr) -> Settings {
+    let (limits, connections, sessions) = (&config.limits, &config.connections, &config.sessions);
+    let timeout = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
+    let version_dir = |dir: &std::path::Path| {
+        let dir = dir.join("version-2");
+        std::path::absolute(&dir).unwrap_or(dir)
+    };
+    let (data_dir, log_dir) = (version_dir(&config.storage.data_dir), version_dir(&config.storage.data_log_dir));
+    let outstanding = match limits.throttle.max_requests {
+        0 => limits.global_outstanding,
+        n => n.min(limits.global_outstanding),
+    };
+    Settings {
+        max_frame: limits.jute_max_buffer as usize,
+        min_timeout: timeout(sessions.min_timeout),
+        max_timeout: timeout(sessions.max_timeout),
+        sessionless_ms: millis(connections.sessionless_timeout),
+        max_per_address: connections.max_per_address,
+        max_total: connections.max_total,
+        outstanding_limit: outstanding as usize,
+        large_threshold: limits.large_request_threshold.map(|t| t as usize),
+        large_max: limits.large_request_max_bytes,
+        enforced: config.auth.enforced_schemes.clone(),
+        keep_alive: connections.tcp_keep_alive,
+        conf: Conf {
+            client_port: Some(address.port()),
+            secure_client_port: None,
+            listen_backlog: connections.listen_backlog,
+            data_dir: data_dir.display().to_string(),
+            data_log_dir: log_dir.display().to_string(),
+            tick_time: millis(sessions.tick_time),
+            max_client_cnxns: connections.max_per_address,
+            min_session_timeout: millis(sessions.min_timeout),
+            max_session_timeout: millis(sessions.max_timeout),
+            server_id: 0,
+            member: None,
+        },
+        data_dir,
+        log_dir,
+        words: Whitelist::parse(config.admin.words.as_deref(), config.admin.read_only_mode),
+        version: version(),
+    }
+}
+
+/// Whether the process may have large pages. A system without them is no error.
+pub fn huge_pages(wanted: bool) {
+    if let Err(e) = nix::sys::prctl::set_thp_disable(!wanted) {
+        tracing::debug!("large pages stay as they are: {e}");
+    }
+}
+
+/// What the words call the version: tools compare the release.
+pub fn version() -> Version {
+    let revision = option_env!("ZKD_REVISION").unwrap_or("0000000000000000000000000000000000000000");
+    let built = option_env!("ZKD_BUILT").and_then(|s| s.parse().ok()).unwrap_or(1_767_225_600);
+    Version::new(COMPATIBLE_RELEASE, revision, built)
+}

@@ -1,0 +1,196 @@
+//! What the threads of a server share: the tree, the settings, a few counters.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, RwLock};
+use zk_admin::{Version, Whitelist};
+use zk_pipeline::{AuthPolicy, Input};
+use zk_proto::{AuthId, SessionId};
+use zk_tree::Tree;
+use zk_tree::watch::Interest;
+
+use crate::core_loop::Control;
+use crate::inbox::Inbox;
+use crate::throttle::Throttle;
+use crate::worker::ToWorker;
+
+/// Settings that the threads read. See [`zk_config::Config`] for their keys.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `jute.maxbuffer`.
+    pub max_frame: usize,
+    /// `minSessionTimeout`, ms.
+    pub min_timeout: i32,
+    /// `maxSessionTimeout`, ms.
+    pub max_timeout: i32,
+    /// `nio.sessionlessCnxnTimeout`, ms.
+    pub sessionless_ms: u64,
+    /// `maxClientCnxns`; 0 is no limit.
+    pub max_per_address: u32,
+    /// `maxCnxns`; 0 is no limit.
+    pub max_total: u32,
+    /// `globalOutstandingLimit`, and `request_throttle_max_requests` if that is lower.
+    pub outstanding_limit: usize,
+    /// `largeRequestThreshold`; `None` is off.
+    pub large_threshold: Option<usize>,
+    /// `largeRequestMaxBytes`.
+    pub large_max: u64,
+    /// `enforce.auth.schemes`; empty is off.
+    pub enforced: BTreeSet<String>,
+    /// `clientTcpKeepAlive`.
+    pub keep_alive: bool,
+    /// What `conf` prints.
+    pub conf: zk_admin::status::Conf,
+    /// Directories whose sizes `dirs` prints.
+    pub data_dir: PathBuf,
+    /// The same of the log.
+    pub log_dir: PathBuf,
+    /// Who may use which word.
+    pub words: Whitelist,
+    /// What the words call the version.
+    pub version: Version,
+}
+
+/// One worker as the others see it.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// Messages for it.
+    pub inbox: Arc<Inbox<ToWorker>>,
+    /// What its connections wait for.
+    pub interest: Arc<Interest>,
+}
+
+/// Everything shared.
+#[derive(Debug)]
+pub struct Shared {
+    /// The tree: the core writes, the workers read.
+    pub tree: RwLock<Tree>,
+    /// Its last zxid, for who needs nothing else of it.
+    pub last_zxid: AtomicI64,
+    /// Settings.
+    pub settings: Settings,
+    /// How permissions are judged.
+    pub policy: AuthPolicy,
+    /// The workers.
+    pub workers: Vec<WorkerHandle>,
+    /// Requests of clients into the core, in batches.
+    pub to_core: Sender<Vec<Input>>,
+    /// Everything else for the core.
+    pub control: Sender<Control>,
+    /// Requests in the core. ref: ZooKeeperServer.requestsInProcess.
+    pub outstanding: AtomicUsize,
+    /// Bytes of large requests in the core.
+    pub large_bytes: AtomicU64,
+    /// Connections by address and in total.
+    pub connections: Arc<Connections>,
+    /// New sessions pass through it.
+    pub throttle: Mutex<Throttle>,
+    /// What `gtmk` prints.
+    pub trace_mask: AtomicI64,
+    /// When the server began to serve, monotonic ms.
+    pub started: u64,
+    /// No new connections, and the open ones close.
+    pub stopping: AtomicBool,
+}
+
+/// Open connections.
+#[derive(Debug, Default)]
+pub struct Connections {
+    by_address: Mutex<HashMap<IpAddr, u32>>,
+    total: AtomicUsize,
+}
+
+impl Connections {
+    /// Counts a connection, unless a limit says no. ref: NIOServerCnxnFactory.doAccept.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, per_address: u32, total: u32) -> Option<Admitted> {
+        if total > 0 && self.total.load(Ordering::Relaxed) >= total as usize {
+            return None;
+        }
+        let mut by_address = self.by_address.lock();
+        let count = by_address.entry(address).or_default();
+        if per_address > 0 && *count >= per_address {
+            return None;
+        }
+        *count += 1;
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Some(Admitted { connections: Arc::clone(self), address })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+/// A counted connection; it is discounted when this is dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    connections: Arc<Connections>,
+    address: IpAddr,
+}
+
+impl Admitted {
+    /// Where it comes from.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut by_address = self.connections.by_address.lock();
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+        self.connections.total.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// When a session was last heard of, monotonic ms. The worker of its connection
+/// writes it, the core reads it before the session would expire.
+pub type Heard = Arc<AtomicU64>;
+
+/// What every connection is from the start. ref: NIOServerCnxn constructor.
+pub fn address_identity(address: IpAddr) -> AuthId {
+    let text = match address {
+        IpAddr::V4(a) => a.to_string(),
+        // Java prints all groups. ref: Inet6Address.getHostAddress.
+        IpAddr::V6(a) => a.segments().map(|s| format!("{s:x}")).join(":"),
+    };
+    AuthId { scheme: "ip".to_owned(), id: text }
+}
+
+/// Whether a client's password opens its session. ref: ZooKeeperServer.checkPasswd.
+pub fn password_opens(session: SessionId, password: Option<&[u8]>) -> bool {
+    session != SessionId::NONE && password == Some(&session.password()[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_23() {
+        let c = Arc::new(Connections::default());
+        let a: IpAddr = [127, 0, 0, 1].into();
+        let b: IpAddr = [127, 0, 0, 2].into();
+        let first = c.admit(a, 1, 2);
+        assert!(first.is_some());
+        assert!(c.admit(a, 1, 2).is_none());
+        let second = c.admit(b, 1, 2);
+        assert!(second.is_some());
+        assert!(c.admit([127, 0, 0, 3].into(), 1, 2).is_none());
+        drop(first);
+        assert_eq!(c.count(), 1);
+        assert!(c.admit(a, 1, 2).is_some());
+        assert!(c.by_address.lock().len() == 1);
+    }
+}

@@ -1,0 +1,14 @@
+//! zkd from outside: what a client, an operator and the reference see of it.
+//!
+//! The binary under test is the one in `ZKD_BIN`, or the one that cargo built
+//! beside this test. Its absence, and that of the reference (see
+//! `compat-tests/run --setup-only`), fails the tests that need it.
+
+mod crash;
+mod differential;
+mod files;
+mod limits;
+mod support;
+mod vectors;
+mod watches;
+mod wire;

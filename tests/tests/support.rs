@@ -1,0 +1,45 @@
+//! What the tests share.
+
+use std::fmt::Write as _;
+
+use zk_testkit::process::{Config, Java, Launcher, Server, Zkd};
+
+/// A number or a word from the environment.
+pub fn env<T: std::str::FromStr>(name: &str, default: T) -> T {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not what it should be")),
+        Err(_) => default,
+    }
+}
+
+/// The servers that a behaviour is shown on: the reference, which proves the
+/// expectation, then zkd. `ZKD_TEST_ONLY=java` or `zkd` leaves one out by hand.
+pub fn both() -> Vec<&'static dyn Launcher> {
+    let all: [&'static dyn Launcher; 2] = [&Java, &Zkd];
+    let only: String = env("ZKD_TEST_ONLY", String::new());
+    all.into_iter().filter(|l| only.is_empty() || l.name() == only).collect()
+}
+
+/// One named behaviour.
+pub type Row = (&'static str, fn(&Server) -> anyhow::Result<()>);
+
+/// Runs all rows on a server of each kind, one server for all rows, and
+/// reports all that fail.
+pub fn check_rows(config: &Config, rows: &[Row]) {
+    let mut failed = String::new();
+    for launcher in both() {
+        let server = match Server::start(launcher, config.clone()) {
+            Ok(s) => s,
+            Err(e) => {
+                let _ = writeln!(failed, "{} does not start: {e:#}", launcher.name());
+                continue;
+            }
+        };
+        for (name, row) in rows {
+            if let Err(e) = row(&server) {
+                let _ = writeln!(failed, "{}: {name}: {e:#}", launcher.name());
+            }
+        }
+    }
+    assert!(failed.is_empty(), "\n{failed}");
+}
