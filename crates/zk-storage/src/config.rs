@@ -81,8 +81,7 @@ impl StorageConfig {
         if !self.is_split() {
             return Ok(());
         }
-        for (dir, wrong) in
-            [(self.log_version_dir(), names::SNAPSHOT), (self.snap_version_dir(), names::LOG)]
+        for (dir, wrong) in [(self.log_version_dir(), names::SNAPSHOT), (self.snap_version_dir(), names::LOG)]
         {
             for (name, path) in names::entries(&dir)? {
                 if names::is_kind(&name, wrong) {

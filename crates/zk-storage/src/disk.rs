@@ -94,8 +94,7 @@ impl Write for Sequential {
 /// Opens a file to change it.
 pub(crate) fn open_to_change(path: &Path) -> Result<DiskFile> {
     ask(Op::Open, "open", path)?;
-    let file =
-        OpenOptions::new().write(true).open(path).map_err(|e| StorageError::io("open", path, e))?;
+    let file = OpenOptions::new().write(true).open(path).map_err(|e| StorageError::io("open", path, e))?;
     Ok(DiskFile { file, path: path.to_owned() })
 }
 

@@ -45,10 +45,10 @@ pub(crate) fn before(_op: Op, _path: &Path) -> io::Result<Verdict> {
 #[inline(always)]
 pub(crate) fn after(_op: Op, _path: &Path, _from: Option<&Path>) {}
 
-#[cfg(any(test, feature = "fault-points"))]
-pub(crate) use on::{after, before};
 #[cfg(test)]
 pub(crate) use on::{Kind, with_plan};
+#[cfg(any(test, feature = "fault-points"))]
+pub(crate) use on::{after, before};
 
 #[cfg(any(test, feature = "fault-points"))]
 mod on {
@@ -234,9 +234,8 @@ mod on {
                     Op::SyncDir => {
                         for (file, durable) in &mut self.durable {
                             if file.parent() == Some(path) {
-                                *durable = file
-                                    .exists()
-                                    .then(|| self.synced.get(file).cloned().unwrap_or_default());
+                                *durable =
+                                    file.exists().then(|| self.synced.get(file).cloned().unwrap_or_default());
                             }
                         }
                     }

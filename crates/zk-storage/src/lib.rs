@@ -65,7 +65,7 @@ pub use progress::Progress;
 pub use recovery::{Base, Recovered, Report, recover};
 pub use retention::{purge, purge_files};
 pub use snapshot_file::{
-    Compression, LoadedSnapshot, SnapshotDigest, SnapshotEnd, SnapshotSink, SnapshotWriter,
-    find_snapshots, load, load_newest, read_snapshot, write_tree,
+    Compression, LoadedSnapshot, SnapshotDigest, SnapshotEnd, SnapshotSink, SnapshotWriter, find_snapshots,
+    load, load_newest, read_snapshot, write_tree,
 };
 pub use transfer::{export, import};

@@ -73,7 +73,16 @@ mod tests {
     fn names_are_read_as_java_does() {
         assert_eq!(zxid("log.1f", LOG), Some(Zxid(0x1f)));
         assert_eq!(zxid("snapshot.100000039.gz", SNAPSHOT), Some(Zxid(0x1_0000_0039)));
-        for bad in ["log", "log.", "log.x", "snapshot.1", "tmp.log.1", "log.1ffffffffffffffff", "logs.1", "log.\u{e4}"] {
+        for bad in [
+            "log",
+            "log.",
+            "log.x",
+            "snapshot.1",
+            "tmp.log.1",
+            "log.1ffffffffffffffff",
+            "logs.1",
+            "log.\u{e4}",
+        ] {
             assert_eq!(zxid(bad, LOG), None, "{bad}");
         }
     }

@@ -40,7 +40,9 @@ pub fn purge(
 pub fn purge_files(config: &StorageConfig, keep: usize) -> Result<Vec<PathBuf>> {
     let (snap_dir, log_dir) = (config.snap_version_dir(), config.log_version_dir());
     let sound = snapshot_file::find_snapshots(&snap_dir)?;
-    let Some((oldest, _)) = sound.get(..keep.max(LEAST)).unwrap_or(&sound).last() else { return Ok(Vec::new()) };
+    let Some((oldest, _)) = sound.get(..keep.max(LEAST)).unwrap_or(&sound).last() else {
+        return Ok(Vec::new());
+    };
     let logs = names::list(&log_dir, names::LOG)?;
     let needed = logs.iter().rev().find(|(z, _)| z <= oldest).map(|(z, _)| *z);
     let snapshots = names::list(&snap_dir, names::SNAPSHOT)?;

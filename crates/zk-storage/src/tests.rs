@@ -398,7 +398,10 @@ fn purge_keeps_what_java_keeps() {
     assert_eq!(names_of(dir.path(), SNAPSHOT), ["snapshot.28", "snapshot.32", "snapshot.3c"]);
     assert_eq!(names_of(dir.path(), LOG), ["log.1f", "log.29", "log.33"]);
     assert_eq!(gone.len(), 2);
-    assert_eq!(purge(&c, &s.mirror.reader(), 3, Compression::None, &mut |_| {}).unwrap(), [""; 0].map(PathBuf::from));
+    assert_eq!(
+        purge(&c, &s.mirror.reader(), 3, Compression::None, &mut |_| {}).unwrap(),
+        [""; 0].map(PathBuf::from)
+    );
     drop(s);
     // Each kept snapshot is enough, with what is kept of the log.
     for keep in ["snapshot.28", "snapshot.32", "snapshot.3c", "mirror"] {
@@ -501,7 +504,8 @@ fn every_call_of_a_start_may_fail() {
                 let copy = image(case.path());
                 let (out, calls) = with_plan(k, kind, || start(&config(copy.path())).map(drop));
                 assert!(out.is_err() || k > calls, "case {n} {kind:?} at {k}");
-                let back = start(&config(copy.path())).unwrap_or_else(|e| panic!("case {n} {kind:?} at {k}: {e}"));
+                let back =
+                    start(&config(copy.path())).unwrap_or_else(|e| panic!("case {n} {kind:?} at {k}: {e}"));
                 assert_eq!(contents(&back.tree), want, "case {n} {kind:?} at {k}");
                 if k > calls {
                     break;

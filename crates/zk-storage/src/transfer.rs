@@ -77,11 +77,9 @@ fn new_directory(dir: &Path) -> Result<PathBuf> {
 /// Copies epochs and myid.
 fn copy_small(from: &Path, to: &Path) -> Result<()> {
     let version = |name: &str| Path::new(VERSION_DIR).join(name);
-    for name in [
-        version(EpochFile::Current.name()),
-        version(EpochFile::Accepted.name()),
-        PathBuf::from("myid"),
-    ] {
+    for name in
+        [version(EpochFile::Current.name()), version(EpochFile::Accepted.name()), PathBuf::from("myid")]
+    {
         let (source, target) = (from.join(&name), to.join(&name));
         let bytes = match fs::read(&source) {
             Ok(b) => b,

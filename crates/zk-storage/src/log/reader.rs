@@ -199,8 +199,7 @@ impl LogReader {
 
     /// Checks the order. `Some`: the entry is wanted.
     fn judge(&mut self, path: &Path, offset: u64, sum: u32, payload: &[u8]) -> Result<Option<Zxid>> {
-        let undecodable =
-            |source| StorageError::LogRecord { path: path.to_owned(), offset, source };
+        let undecodable = |source| StorageError::LogRecord { path: path.to_owned(), offset, source };
         let header = TxnHeader::read(&mut Reader::new(payload)).map_err(undecodable)?;
         let zxid = header.zxid;
         self.seen = self.seen.max(Some(zxid));

@@ -7,8 +7,8 @@ use zk_proto::txn::{LogEntry, Txn, TxnDigest, TxnHeader};
 use zk_proto::{OpCode, SessionId, Xid};
 
 use super::*;
-use crate::names;
 use crate::fault::{Kind, with_plan};
+use crate::names;
 use crate::testing::vector;
 
 /// A create-session transaction, or a setData with `size` bytes.
@@ -299,9 +299,8 @@ fn a_repeated_zxid_of_an_error_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), 1..=2, 0);
     let entry = |zxid| {
-        let header = TxnHeader {
-            session: SessionId(5), cxid: Xid(1), zxid: Zxid(zxid), time: 0, op: OpCode::Error,
-        };
+        let header =
+            TxnHeader { session: SessionId(5), cxid: Xid(1), zxid: Zxid(zxid), time: 0, op: OpCode::Error };
         let mut p = Vec::new();
         LogEntry { header, txn: Txn::Error { err: -5 }, digest: None }.encode(&mut p);
         let mut e = i64::from(simd_adler32::adler32(&p.as_slice())).to_be_bytes().to_vec();

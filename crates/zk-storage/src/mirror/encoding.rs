@@ -75,9 +75,8 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<(StatPersisted, i64, Data<'_>)>
         3 if b.is_empty() => Data::External,
         _ => return None,
     };
-    let stat = StatPersisted {
-        czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid,
-    };
+    let stat =
+        StatPersisted { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid };
     Some((stat, acl_id, data))
 }
 
@@ -131,8 +130,14 @@ mod tests {
     #[test]
     fn a_usual_node_is_small() {
         let stat = StatPersisted {
-            czxid: 0x1_0000_0002, mzxid: 0x1_0000_000f, ctime: 1_795_231_137_448,
-            mtime: 1_795_231_137_674, version: 2, cversion: 1, pzxid: 0x1_0000_0005, ..Default::default()
+            czxid: 0x1_0000_0002,
+            mzxid: 0x1_0000_000f,
+            ctime: 1_795_231_137_448,
+            mtime: 1_795_231_137_674,
+            version: 2,
+            cversion: 1,
+            pzxid: 0x1_0000_0005,
+            ..Default::default()
         };
         let mut out = Vec::new();
         encode(&mut out, &stat, 2, Data::Inline(b""));

@@ -175,11 +175,7 @@ impl Mirror {
         Self::open_locked(version_dir, options, DirLock::take(version_dir)?)
     }
 
-    pub(crate) fn open_locked(
-        version_dir: &Path,
-        options: MirrorOptions,
-        lock: DirLock,
-    ) -> Result<Mirror> {
+    pub(crate) fn open_locked(version_dir: &Path, options: MirrorOptions, lock: DirLock) -> Result<Mirror> {
         Self::open_or_return(version_dir, options, lock).map_err(|(e, _)| e)
     }
 
@@ -194,9 +190,8 @@ impl Mirror {
             return Err((StorageError::io("create", &path, e), Some(lock)));
         }
         let cache = Cache::new_lru_cache(options.block_cache);
-        let families = Table::ALL.map(|t| {
-            ColumnFamilyDescriptor::new(t.name(), family_options(t, &cache, options.flush_bytes))
-        });
+        let families = Table::ALL
+            .map(|t| ColumnFamilyDescriptor::new(t.name(), family_options(t, &cache, options.flush_bytes)));
         let db = match DB::open_cf_descriptors(&database_options(options.flush_bytes), &path, families) {
             Ok(db) => db,
             Err(source) => return Err((StorageError::Mirror { path, source }, Some(lock))),
@@ -330,8 +325,7 @@ impl Mirror {
     /// thread, after each write and about once a second.
     pub fn maybe_flush(&mut self) -> Result<bool> {
         let Some(since) = self.dirty_since else { return Ok(false) };
-        let due =
-            self.dirty_bytes >= self.options.flush_bytes || since.elapsed() >= self.options.flush_age;
+        let due = self.dirty_bytes >= self.options.flush_bytes || since.elapsed() >= self.options.flush_age;
         if due {
             self.flush()?;
         }

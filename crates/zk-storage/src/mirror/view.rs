@@ -148,14 +148,10 @@ impl<'m> MirrorView<'m> {
         it.status().map_err(|e| self.db.fail(e))
     }
 
-    fn row<'a>(
-        &self,
-        key: &'a [u8],
-        value: &'a [u8],
-    ) -> Result<(&'a str, StatPersisted, i64, Data<'a>)> {
+    fn row<'a>(&self, key: &'a [u8], value: &'a [u8]) -> Result<(&'a str, StatPersisted, i64, Data<'a>)> {
         let path = str::from_utf8(key).map_err(|_| self.db.damaged("a path is no text"))?;
-        let (stat, acl_id, data) = encoding::decode(value)
-            .ok_or_else(|| self.db.damaged(format!("{path} cannot be decoded")))?;
+        let (stat, acl_id, data) =
+            encoding::decode(value).ok_or_else(|| self.db.damaged(format!("{path} cannot be decoded")))?;
         Ok((path, stat, acl_id, data))
     }
 
@@ -206,10 +202,9 @@ impl<'m> MirrorView<'m> {
         }
         let tree = loader.finish(self.applied.zxid);
         match self.applied.digest {
-            Some(stored) if options.digest && stored != tree.digest() => Err(self.db.damaged(format!(
-                "its content has digest {:#x}, written was {stored:#x}",
-                tree.digest()
-            ))),
+            Some(stored) if options.digest && stored != tree.digest() => Err(self
+                .db
+                .damaged(format!("its content has digest {:#x}, written was {stored:#x}", tree.digest()))),
             _ => Ok(tree),
         }
     }
@@ -282,8 +277,7 @@ impl Mirror {
         self.digests = options.digest;
         self.large.clear();
         // The values are not needed, only their keys.
-        let mut it: DBRawIterator<'_> =
-            <DB>::raw_iterator_cf_opt(&db.db, db.cf(Table::Data), scan_options());
+        let mut it: DBRawIterator<'_> = <DB>::raw_iterator_cf_opt(&db.db, db.cf(Table::Data), scan_options());
         it.seek_to_first();
         while let Some(key) = it.key() {
             let version = str::from_utf8(key)

@@ -216,11 +216,7 @@ fn sections(rest: &[u8], sum: u32) -> std::result::Result<Sections, Trouble> {
     Ok((digest, Some(last)))
 }
 
-fn digest_section(
-    r: &mut Reader<'_>,
-    rest: &[u8],
-    sum: u32,
-) -> std::result::Result<SnapshotDigest, Trouble> {
+fn digest_section(r: &mut Reader<'_>, rest: &[u8], sum: u32) -> std::result::Result<SnapshotDigest, Trouble> {
     let zxid = Zxid(r.long()?);
     let version = r.int()?;
     // ref: ZxidDigest.deserialize.

@@ -110,7 +110,7 @@ fn large_content_goes_through_each_compression() {
     }
     content.nodes.push((String::new(), None, -1, StatPersisted::default()));
     for i in 0..30usize {
-        let data: Vec<u8> = (0..i * 10_000).map(|n| (n * n >> 3) as u8).collect();
+        let data: Vec<u8> = (0..i * 10_000).map(|n| ((n * n) >> 3) as u8).collect();
         content.nodes.push((format!("/n{i}"), Some(data.into()), 3, StatPersisted::default()));
     }
     let end = SnapshotEnd { zxid: Zxid(5), digest: None, last_zxid: Some(Zxid(5)) };

@@ -41,16 +41,13 @@ impl SnapshotWriter {
         if tmp.exists() {
             disk::remove(&tmp)?;
         }
-        let file = DiskFile::create_new(&tmp)?.ok_or_else(|| {
-            StorageError::io("create", &tmp, io::ErrorKind::AlreadyExists.into())
-        })?;
+        let file = DiskFile::create_new(&tmp)?
+            .ok_or_else(|| StorageError::io("create", &tmp, io::ErrorKind::AlreadyExists.into()))?;
         let file = BufWriter::with_capacity(BUFFER, Sequential { file, offset: 0 });
         let out = match compression {
             Compression::None => Encoder::Plain(file),
             Compression::Gzip => Encoder::Gzip(GzEncoder::new(file, flate2::Compression::default())),
-            Compression::Snappy => {
-                Encoder::Snappy(SnappyWriter::new(file).map_err(|e| from_io(&tmp, e))?)
-            }
+            Compression::Snappy => Encoder::Snappy(SnappyWriter::new(file).map_err(|e| from_io(&tmp, e))?),
         };
         let buffer = HEADER.to_vec();
         Ok(SnapshotWriter { tmp, path, zxid, out, buffer, adler: Adler32::new() })
@@ -82,13 +79,7 @@ impl SnapshotWriter {
 
     /// Third: the nodes, the root first and parents before children. The root
     /// is taken under either name.
-    pub fn node(
-        &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl_id: i64,
-        stat: &StatPersisted,
-    ) -> Result<()> {
+    pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: &StatPersisted) -> Result<()> {
         let mut w = Writer::new(&mut self.buffer);
         w.str(zk_proto::path::java_name(path));
         w.buffer(data);
