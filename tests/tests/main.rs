@@ -4,11 +4,13 @@
 //! beside this test. Its absence, and that of the reference (see
 //! `compat-tests/run --setup-only`), fails the tests that need it.
 
+mod consistency;
 mod crash;
 mod differential;
 mod files;
 mod limits;
 mod support;
+mod timers;
 mod vectors;
 mod watches;
 mod wire;

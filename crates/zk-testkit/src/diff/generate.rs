@@ -302,14 +302,18 @@ impl Generator {
         } else if dice < 4.6 && self.has("sasl") {
             // Alone: answered out of turn like auth packets.
             let token = self.data();
+            // A null token ends the connection.
+            let closes = token.is_none();
+            if closes && !self.has("null") {
+                return;
+            }
             let mut body = Vec::new();
             jute::Writer::new(&mut body).buffer(token.as_deref());
             let xid = self.next_xid(slot);
-            self.queue.push(Step::Window {
-                slot,
-                requests: vec![Request { xid, op: 102, body }],
-                closes: false,
-            });
+            self.queue.push(Step::Window { slot, requests: vec![Request { xid, op: 102, body }], closes });
+            if closes {
+                self.slots[slot] = State::Dropped;
+            }
         } else if dice < 5.6 && self.has("undecodable") {
             let requests = (0..=self.below(3)).map(|_| self.undecodable(slot)).collect();
             self.queue.push(Step::Undecodable { slot, requests });
@@ -947,12 +951,14 @@ impl Generator {
     }
 
     fn bad_acl(&mut self) -> RawAcl<'static> {
+        if self.has("null") && self.chance(10.0) {
+            let id: Option<&[u8]> = self.pick(&[None, Some(&b"x"[..])]);
+            return (self.below(32) as i32, None, id);
+        }
         let (scheme, id): (Option<&[u8]>, Option<&[u8]>) = self.pick(&[
             (Some(&b"world"[..]), Some(&b"foo"[..])),
             (Some(b"nosuch"), Some(b"x")),
             (Some(b""), Some(b"")),
-            (None, Some(b"x")),
-            (None, None),
             (Some(b"digest"), Some(b"a")),
             (Some(b"digest"), Some(b"a:")),
             (Some(b"digest"), Some(b":")),
