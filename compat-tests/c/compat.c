@@ -235,7 +235,7 @@ static void t_reconnect(void) {
 }
 
 static void t_restart(void) {
-    struct client *a = open_at(zk, 10000);
+    struct client *a = open_at(zkp, 10000);
     struct Stat st;
     int64_t id = zoo_client_id(a->h)->client_id;
     RC(ZOK, create(a, p("/e"), "", ZOO_EPHEMERAL, NULL, 0));
@@ -584,7 +584,7 @@ static void t_watches_reconnect(void) {
 }
 
 static void t_watches_restart(void) {
-    struct client *a = open_at(zk, 10000);
+    struct client *a = open_at(zkp, 10000);
     put(a, p("/x"), "");
     RC(ZOK, zoo_exists(a->h, p("/x"), 1, NULL));
     ctl("restart");

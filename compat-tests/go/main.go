@@ -175,7 +175,7 @@ var cases = []testCase{
 		eq(id, a.SessionID())
 	}},
 	{"server-restart", func(r string) {
-		a, _ := connect(server, 10*time.Second)
+		a, _ := connect(proxied, 10*time.Second)
 		defer a.Close()
 		id := a.SessionID()
 		_, err := a.Create(r+"/e", nil, zk.FlagEphemeral, open)
@@ -475,7 +475,7 @@ var cases = []testCase{
 		await(same, zk.EventNodeDataChanged, r+"/same")
 	}},
 	{"watches-after-server-restart", func(r string) {
-		a, _ := connect(server, 10*time.Second)
+		a, _ := connect(proxied, 10*time.Second)
 		defer a.Close()
 		put(a, r+"/x", "")
 		_, _, w, err := a.GetW(r + "/x")

@@ -180,7 +180,7 @@ def _(r):
 
 @case("server-restart")
 def _(r):
-    with Client(timeout=10.0) as a:
+    with Client(ZKP, timeout=10.0) as a:
         ident = a.client_id[0]
         a.create(r + "/e", ephemeral=True)
         for i in range(100):
@@ -457,7 +457,7 @@ def _(r):
 
 @case("watches-after-server-restart")
 def _(r):
-    with Client(timeout=10.0) as a:
+    with Client(ZKP, timeout=10.0) as a:
         a.create(r + "/x", b"0")
         seen = []
         a.DataWatch(r + "/x", lambda d, s: seen.append(d))

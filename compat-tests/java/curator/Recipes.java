@@ -405,7 +405,7 @@ public class Recipes {
             }
         });
         CASES.put("across-server-restart", r -> {
-            try (CuratorFramework a = open(ZK, 10_000); CuratorFramework b = open(ZK, 10_000)) {
+            try (CuratorFramework a = open(ZKP, 10_000); CuratorFramework b = open(ZKP, 10_000)) {
                 long session = a.getZookeeperClient().getZooKeeper().getSessionId();
                 LeaderLatch latch = new LeaderLatch(a, r + "/latch", "a");
                 latch.start();

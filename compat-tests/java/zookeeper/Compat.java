@@ -234,7 +234,7 @@ public class Compat {
             }
         });
         test("server-restart", r -> {
-            try (Client a = open(ZK, 10_000)) {
+            try (Client a = open(ZKP, 10_000)) {
                 long id = a.getSessionId();
                 a.create(r + "/e", null, OPEN, CreateMode.EPHEMERAL);
                 for (int i = 0; i < 200; i++) a.put(r + "/n" + i, "v" + i);
@@ -419,8 +419,10 @@ public class Compat {
             try (Client z = open()) {
                 fails(KeeperException.Code.CONNECTIONLOSS,
                         () -> z.create(r + "/big", new byte[0xfffff], OPEN, CreateMode.PERSISTENT));
-                z.log.await(KeeperState.SyncConnected);
-                eq(null, z.exists(r + "/big", false));
+                until("an answer", () -> {
+                    try { return z.exists(r + "/big", false) == null; }
+                    catch (KeeperException.ConnectionLossException e) { return false; }
+                });
             }
         });
         test("many-children", r -> {
@@ -797,12 +799,15 @@ public class Compat {
             }
         });
         test("watches-after-server-restart", r -> {
-            try (Client a = open(ZK, 10_000)) {
+            try (Client a = open(ZKP, 10_000)) {
                 a.put(r + "/x", "");
                 a.getData(r + "/x", true, null);
                 a.addWatch(r + "/p", AddWatchMode.PERSISTENT_RECURSIVE);
                 ctl("restart");
-                a.log.await(KeeperState.SyncConnected);
+                until("an answer", () -> {
+                    try { return a.exists(r + "/x", false) != null; }
+                    catch (KeeperException.ConnectionLossException e) { return false; }
+                });
                 try (Client b = open()) {
                     b.setData(r + "/x", null, -1);
                     b.put(r + "/p", "");
