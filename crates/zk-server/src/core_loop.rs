@@ -284,7 +284,11 @@ impl Core {
 
     fn report(&self) -> CoreReport {
         let sessions = self.pipeline.sessions();
-        CoreReport { sessions: sessions.len(), by_expiry: sessions.by_expiry().collect() }
+        CoreReport {
+            sessions: sessions.len(),
+            by_expiry: sessions.by_expiry().collect(),
+            stats: self.pipeline.stats(),
+        }
     }
 
     /// Everything that was asked becomes durable, is applied and mirrored.
