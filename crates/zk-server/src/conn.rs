@@ -610,7 +610,7 @@ impl Turn<'_> {
         self.received += 1;
         i.stats.received += 1;
         match op {
-            OpCode::Auth => self.auth(i, body),
+            OpCode::Auth => self.auth(i, header.xid, body),
             OpCode::Sasl => self.sasl(i, header.xid, body),
             op if op.is_write() => self.write(i, header, op, body),
             op => self.read(i, table, header, op, body),
@@ -632,8 +632,9 @@ impl Turn<'_> {
         i.ids.iter().any(|id| enforced.contains(&id.scheme))
     }
 
+    /// Most clients number it -4, but Go's counts on and waits for its own number.
     /// ref: ZooKeeperServer.processPacket; row 16.
-    fn auth(&mut self, i: &mut Inner, body: &[u8]) {
+    fn auth(&mut self, i: &mut Inner, xid: Xid, body: &[u8]) {
         let Ok(packet) = AuthPacket::read(&mut Reader::new(body)) else {
             i.closing = true;
             return;
@@ -650,11 +651,11 @@ impl Turn<'_> {
                     }
                 }
                 i.ids = ids.into();
-                reply::error(&mut i.out, Xid::AUTH, Zxid::ZERO, ErrorCode::Ok);
+                reply::error(&mut i.out, xid, Zxid::ZERO, ErrorCode::Ok);
             }
             Err(_) => {
                 tracing::debug!(peer = %self.conn.peer, scheme, "authentication failed");
-                reply::error(&mut i.out, Xid::AUTH, Zxid::ZERO, ErrorCode::AuthFailed);
+                reply::error(&mut i.out, xid, Zxid::ZERO, ErrorCode::AuthFailed);
                 i.closing = true;
             }
         }
