@@ -14,6 +14,24 @@ pub(crate) fn vector(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// What a crash now would leave, but for unsynced bytes.
+pub(crate) fn image(dir: &Path) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for e in fs::read_dir(from).unwrap() {
+            let e = e.unwrap();
+            let target = to.join(e.file_name());
+            match e.file_type().unwrap().is_dir() {
+                true => copy(&e.path(), &target),
+                false => drop(fs::copy(e.path(), target).unwrap()),
+            }
+        }
+    }
+    let out = tempfile::tempdir().unwrap();
+    copy(dir, out.path());
+    out
+}
+
 /// All that a tree holds, in an order that does not depend on how it came.
 pub(crate) fn contents(tree: &Tree) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();

@@ -11,7 +11,7 @@ use crate::fault::{Kind, with_plan};
 use crate::log::truncate;
 use crate::mirror::{self, Mirror};
 use crate::names::{self, LOG, SNAPSHOT};
-use crate::testing::{Writes, contents, tree_after, vector};
+use crate::testing::{Writes, contents, image, tree_after, vector};
 use crate::*;
 
 fn start(config: &StorageConfig) -> Result<Recovered> {
@@ -52,24 +52,6 @@ fn version(dir: &Path) -> PathBuf {
 fn names_of(dir: &Path, prefix: &str) -> Vec<String> {
     let files = names::list(&version(dir), prefix).unwrap();
     files.iter().map(|(_, p)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-}
-
-/// What a crash now would leave, but for unsynced bytes.
-fn image(dir: &Path) -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for e in fs::read_dir(from).unwrap() {
-            let e = e.unwrap();
-            let target = to.join(e.file_name());
-            match e.file_type().unwrap().is_dir() {
-                true => copy(&e.path(), &target),
-                false => drop(fs::copy(e.path(), target).unwrap()),
-            }
-        }
-    }
-    let out = tempfile::tempdir().unwrap();
-    copy(dir, out.path());
-    out
 }
 
 /// A directory as Java left it.

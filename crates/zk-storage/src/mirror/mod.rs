@@ -335,7 +335,10 @@ impl Mirror {
     /// Replaces everything by a tree, as after reading a Java snapshot. A crash
     /// in between leaves a mirror that says that it is empty.
     pub fn rebuild(&mut self, tree: &Tree, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
-        self.clear()?;
+        // A new database needs no flush before the one at the end.
+        if self.db.db.latest_sequence_number() > 0 {
+            self.clear()?;
+        }
         let total = tree.node_count() as u64 - 1;
         let mut batch = MirrorBatch::default();
         for (id, list) in tree.acl_lists() {
