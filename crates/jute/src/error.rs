@@ -14,6 +14,10 @@ pub enum DecodeError {
     /// A null where the record needs a value.
     #[error("null where a value is needed")]
     Null,
+    /// A null list where the record needs one. Java stumbles over it earlier
+    /// than over other nulls, and that shows: see `WriteRequest::decode`.
+    #[error("null where a list is needed")]
+    NullList,
     /// A number that none of the record's variants has.
     #[error("unknown variant {0}")]
     Variant(i32),

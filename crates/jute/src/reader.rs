@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
     /// A string; `None` is null. Bytes that are not UTF-8 become U+FFFD, as
     /// Java's decoder does. ref: BinaryInputArchive.readString.
     pub fn string(&mut self) -> Result<Option<Cow<'a, str>>, DecodeError> {
-        Ok(self.buffer()?.map(String::from_utf8_lossy))
+        Ok(self.buffer()?.map(lossy))
     }
 
     /// A string that must not be null.
@@ -120,6 +120,32 @@ impl<'a> Reader<'a> {
             out.push(item(self)?);
         }
         Ok(Some(out))
+    }
+}
+
+/// Like `String::from_utf8_lossy`, but a surrogate of three bytes is one U+FFFD
+/// and not three. ref: java.lang.String, decodeUTF8.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut rest = bytes;
+    loop {
+        match std::str::from_utf8(rest) {
+            Ok(all) if out.is_empty() => return Cow::Borrowed(all),
+            Ok(end) => {
+                out.push_str(end);
+                return Cow::Owned(out);
+            }
+            Err(e) => {
+                let (good, bad) = rest.split_at(e.valid_up_to());
+                out.push_str(std::str::from_utf8(good).expect("valid up to here"));
+                out.push(char::REPLACEMENT_CHARACTER);
+                let skip = match bad {
+                    [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
+                    _ => e.error_len().unwrap_or(bad.len()),
+                };
+                rest = &bad[skip..];
+            }
+        }
     }
 }
 
@@ -154,9 +180,17 @@ mod tests {
 
     #[test]
     fn strings_decode_like_java() {
-        // A surrogate written by Java's encoder comes back as three U+FFFD.
-        let bytes = [0, 0, 0, 3, 0xed, 0xa0, 0xbd];
-        assert_eq!(Reader::new(&bytes).str().unwrap(), "\u{fffd}\u{fffd}\u{fffd}");
+        for (bytes, text) in [
+            // A surrogate as Java's encoder writes it.
+            (&b"a\xed\xa0\xbdb"[..], "a\u{fffd}b"),
+            (b"\xed\xa0", "\u{fffd}\u{fffd}"),
+            (b"\xff\xfe", "\u{fffd}\u{fffd}"),
+            (b"x\xe2\x82", "x\u{fffd}"),
+            (b"\xc3\xa4", "\u{e4}"),
+            (b"", ""),
+        ] {
+            assert_eq!(lossy(bytes), text, "{bytes:x?}");
+        }
     }
 
     proptest! {

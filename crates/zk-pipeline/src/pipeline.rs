@@ -353,14 +353,12 @@ impl Pipeline {
             reply::error(&mut self.buffer, header.xid, zxid, ErrorCode::MarshallingError);
             return self.reply(conn, Vec::new(), false);
         };
-        if matches!(op, OpCode::CheckWatches | OpCode::RemoveWatches)
-            && let Ok(request) = ReadRequest::decode(op, &mut Reader::new(&body))
-        {
-            let (path, kind, remove) = match request {
-                ReadRequest::CheckWatches { path, kind } => (path, kind, false),
-                ReadRequest::RemoveWatches { path, kind } => (path, kind, true),
-                _ => unreachable!("the opcode says which"),
-            };
+        let query = match ReadRequest::decode(op, &mut Reader::new(&body)) {
+            Ok(ReadRequest::CheckWatches { path: Some(path), kind }) => Some((path, kind, false)),
+            Ok(ReadRequest::RemoveWatches { path: Some(path), kind }) => Some((path, kind, true)),
+            _ => None,
+        };
+        if let Some((path, kind, remove)) = query {
             let (xid, path) = (header.xid, path.into_owned());
             return self.outputs.push(Output::WatchQuery { conn, xid, zxid, kind, path, remove });
         }

@@ -245,9 +245,9 @@ impl Prep {
         match done {
             Ok(txn) => {
                 self.undo = None;
-                let digest = self
-                    .config
-                    .digest
+                // Behind a record of no bytes a digest would be read as the record.
+                let bare = matches!(txn, Txn::CloseSession { paths: None });
+                let digest = (self.config.digest && !bare)
                     .then_some(TxnDigest { version: TxnDigest::VERSION, tree: self.digest });
                 (LogEntry { header, txn, digest }, None)
             }

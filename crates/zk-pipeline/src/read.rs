@@ -135,15 +135,22 @@ impl<'a> ReadContext<'a> {
                     node.stat().write(w);
                 });
             }
-            ReadRequest::MultiRead(ops) => reply::frame(out, xid, zxid, ok, |w| self.multi_read(ops, w)),
+            ReadRequest::MultiRead { ops, null_path } => {
+                let err = if *null_path { ErrorCode::MarshallingError } else { ok };
+                reply::frame(out, xid, zxid, err, |w| self.multi_read(ops, w));
+            }
             ReadRequest::GetAllChildrenNumber { path } => {
                 self.readable(path)?;
                 let n = self.tree.descendants(path).ok_or(ErrorCode::NoNode)?;
+                // Java looks for names that begin with `/`, and finds the root's
+                // second name among them. ref: DataTree.getAllChildrenNumber.
+                let n = if path.is_empty() { n + 1 } else { n };
                 reply::frame(out, xid, zxid, ok, |w| w.len(n));
             }
             ReadRequest::GetEphemerals { prefix } => {
                 let prefix = prefix.as_deref().unwrap_or_default();
-                let all = prefix.trim().is_empty() || prefix == "/";
+                // ref: String.trim, which takes control characters away as well.
+                let all = matches!(prefix.trim_matches(|c| c <= ' '), "" | "/");
                 let mut paths = self.tree.ephemerals_of(self.session);
                 paths.retain(|p| all || p.starts_with(prefix));
                 reply::frame(out, xid, zxid, ok, |w| w.vector(Some(&paths), |w, p| w.str(p)));
@@ -163,10 +170,12 @@ impl<'a> ReadContext<'a> {
                 reply::frame(out, xid, zxid, ok, |w| w.int(0));
             }
             ReadRequest::CheckWatches { path, kind } => {
-                watch_answer(out, xid, zxid, watches.contains(*kind, path));
+                let found = path.as_deref().is_some_and(|p| watches.contains(*kind, p));
+                watch_answer(out, xid, zxid, found);
             }
             ReadRequest::RemoveWatches { path, kind } => {
-                watch_answer(out, xid, zxid, watches.remove(*kind, path));
+                let found = path.as_deref().is_some_and(|p| watches.remove(*kind, p));
+                watch_answer(out, xid, zxid, found);
             }
             ReadRequest::Sync { path } => {
                 reply::frame(out, xid, zxid, ok, |w| w.string(path.as_deref()));

@@ -269,6 +269,20 @@ fn a_closing_session_takes_its_ephemerals_along_in_flight_ones_too() {
 }
 
 #[test]
+fn what_is_logged_can_be_read_when_sessions_end_without_a_list() {
+    let mut h = Host::new();
+    let config = PipelineConfig { close_session_txn: false, ..PipelineConfig::default() };
+    h.pipeline = Pipeline::new(config, &h.tree, h.now);
+    let s = h.session(1);
+    h.write(1, s, create("/e", 1));
+    h.write(1, s, WriteRequest::CloseSession);
+    h.commit();
+    assert_eq!(h.log.last().unwrap().txn, Txn::CloseSession { paths: None });
+    assert!(h.tree.get("/e").is_none());
+    assert_eq!(h.tree.digest_mismatches(), 0);
+}
+
+#[test]
 fn a_session_that_is_silent_ends_and_one_that_was_heard_stays() {
     let mut h = Host::new();
     let (s, t) = (h.session(1), h.session(2));

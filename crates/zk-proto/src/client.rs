@@ -395,29 +395,56 @@ impl WriteRequest {
         })
     }
 
-    /// ref: MultiOperationRecord.deserialize.
+    /// ref: MultiOperationRecord.deserialize, Op.Create.getOpcode.
+    ///
+    /// Some parts spoil the multi only once all of it was read: a null path, and
+    /// flags with a time to live under an opcode that has none.
     fn decode_multi(r: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
         let mut ops = Vec::new();
+        let mut late = None;
         loop {
             let h = MultiHeader::read(r)?;
             if h.done {
-                return Ok(ops);
+                return late.map_or(Ok(ops), Err);
             }
             let op = OpCode::from_i32(h.op).ok_or(DecodeError::Variant(h.op))?;
-            match op {
-                OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-                    let c = Self::decode(op, r)?;
-                    // An unknown mode spoils the whole multi.
-                    if let Self::Create(c) = &c
-                        && CreateMode::from_flags(c.flags).is_none()
-                    {
-                        return Err(DecodeError::Variant(c.flags));
-                    }
-                    ops.push(c);
-                }
-                OpCode::Delete | OpCode::SetData | OpCode::Check => ops.push(Self::decode(op, r)?),
+            let mut part = match op {
+                OpCode::Create
+                | OpCode::Create2
+                | OpCode::CreateContainer
+                | OpCode::CreateTtl
+                | OpCode::Delete
+                | OpCode::SetData
+                | OpCode::Check => Self::decode(op, r)?,
                 _ => return Err(DecodeError::Variant(h.op)),
+            };
+            let path = match &mut part {
+                Self::Create(c) => {
+                    let flags = c.flags;
+                    let mode = CreateMode::from_flags(flags).ok_or(DecodeError::Variant(flags))?;
+                    if c.op != OpCode::CreateTtl && c.acl.is_none() {
+                        return Err(DecodeError::NullList);
+                    }
+                    // Inside a multi the flags have a say in what is made.
+                    match (c.op, mode) {
+                        (OpCode::CreateTtl, mode) if mode.is_ttl() => {}
+                        (_, mode) if mode.is_ttl() => late = Some(DecodeError::Variant(flags)),
+                        (_, CreateMode::Container) => c.op = OpCode::CreateContainer,
+                        (OpCode::CreateTtl, _) => c.op = OpCode::Create,
+                        _ => {}
+                    }
+                    if c.op != OpCode::CreateTtl {
+                        c.ttl = -1;
+                    }
+                    &c.path
+                }
+                Self::Delete { path, .. } | Self::SetData { path, .. } | Self::Check { path, .. } => path,
+                _ => return Err(DecodeError::Variant(h.op)),
+            };
+            if path.is_none() {
+                late = Some(DecodeError::Null);
             }
+            ops.push(part);
         }
     }
 
@@ -526,7 +553,12 @@ pub enum ReadRequest<'a> {
         path: Cow<'a, str>,
     },
     /// Several getData and getChildren.
-    MultiRead(Vec<ReadRequest<'a>>),
+    MultiRead {
+        /// Those up to the first with a null path.
+        ops: Vec<ReadRequest<'a>>,
+        /// Whether there was one: then the reply says so behind the results.
+        null_path: bool,
+    },
     /// Number of descendants.
     GetAllChildrenNumber {
         /// Which node.
@@ -550,15 +582,15 @@ pub enum ReadRequest<'a> {
     },
     /// Whether a watch is set.
     CheckWatches {
-        /// Which node.
-        path: Cow<'a, str>,
+        /// Which node; null has no watches.
+        path: Option<Cow<'a, str>>,
         /// Which kind.
         kind: WatcherKind,
     },
     /// Remove watches.
     RemoveWatches {
-        /// Which node.
-        path: Cow<'a, str>,
+        /// Which node; null has no watches.
+        path: Option<Cow<'a, str>>,
         /// Which kind.
         kind: WatcherKind,
     },
@@ -652,7 +684,10 @@ impl<'a> ReadRequest<'a> {
             OpCode::GetChildren => Self::GetChildren { path: r.str()?, watch: r.bool()?, with_stat: false },
             OpCode::GetChildren2 => Self::GetChildren { path: r.str()?, watch: r.bool()?, with_stat: true },
             OpCode::GetAcl => Self::GetAcl { path: r.str()? },
-            OpCode::MultiRead => Self::MultiRead(Self::decode_multi(r)?),
+            OpCode::MultiRead => {
+                let (ops, null_path) = Self::decode_multi(r)?;
+                Self::MultiRead { ops, null_path }
+            }
             OpCode::GetAllChildrenNumber => Self::GetAllChildrenNumber { path: r.str()? },
             OpCode::GetEphemerals => Self::GetEphemerals { prefix: r.string()? },
             OpCode::WhoAmI => Self::WhoAmI,
@@ -679,23 +714,31 @@ impl<'a> ReadRequest<'a> {
         })
     }
 
-    fn watcher(r: &mut Reader<'a>) -> Result<(Cow<'a, str>, WatcherKind), DecodeError> {
-        let path = r.str()?;
+    fn watcher(r: &mut Reader<'a>) -> Result<(Option<Cow<'a, str>>, WatcherKind), DecodeError> {
+        let path = r.string()?;
         let n = r.int()?;
         Ok((path, WatcherKind::from_i32(n).ok_or(DecodeError::Variant(n))?))
     }
 
     /// ref: MultiOperationRecord.deserialize; reads and writes do not mix.
-    fn decode_multi(r: &mut Reader<'a>) -> Result<Vec<Self>, DecodeError> {
+    fn decode_multi(r: &mut Reader<'a>) -> Result<(Vec<Self>, bool), DecodeError> {
         let mut ops = Vec::new();
+        let mut null_path = false;
         loop {
             let h = MultiHeader::read(r)?;
             if h.done {
-                return Ok(ops);
+                return Ok((ops, null_path));
             }
-            match OpCode::from_i32(h.op) {
-                Some(op @ (OpCode::GetData | OpCode::GetChildren)) => ops.push(Self::decode(op, r)?),
+            let op = OpCode::from_i32(h.op);
+            let (path, watch) = match op {
+                Some(OpCode::GetData | OpCode::GetChildren) => (r.string()?, r.bool()?),
                 _ => return Err(DecodeError::Variant(h.op)),
+            };
+            match path {
+                _ if null_path => {}
+                None => null_path = true,
+                Some(path) if op == Some(OpCode::GetData) => ops.push(Self::GetData { path, watch }),
+                Some(path) => ops.push(Self::GetChildren { path, watch, with_stat: false }),
             }
         }
     }

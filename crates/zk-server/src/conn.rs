@@ -32,7 +32,7 @@ use zk_pipeline::{ConnId, Identities, Input, reply};
 use zk_proto::client::{
     AuthPacket, ConnectRequest, ConnectResponse, RequestHeader, WatcherKind, WriteRequest,
 };
-use zk_proto::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
+use zk_proto::{DecodeError, ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
 
@@ -664,7 +664,8 @@ impl Turn<'_> {
     /// Without a mechanism configured Java lets everybody pass with a null token.
     /// ref: ZooKeeperServer.processSasl; row 17.
     fn sasl(&mut self, i: &mut Inner, xid: Xid, body: &[u8]) {
-        if Reader::new(body).buffer().is_err() {
+        // A null token closes as well: Java stumbles over it.
+        if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
             i.closing = true;
             return;
         }
@@ -677,7 +678,9 @@ impl Turn<'_> {
         // The frame's limit stands for those inside; the reader's own is lower
         // than a raised jute.maxbuffer.
         let request = WriteRequest::decode(op, &mut Reader::with_max_len(body, body.len()));
-        if request.is_err() && op != OpCode::Multi {
+        // Java gives a multi that does not decode a zxid, unless it stumbles over a
+        // null list on the way.
+        if request.as_ref().is_err_and(|e| op != OpCode::Multi || *e == DecodeError::NullList) {
             return self.undecodable(i, header, op, body);
         }
         let ids = Arc::clone(&i.ids);

@@ -151,10 +151,8 @@ impl Tree {
         let done = match txn {
             Txn::Create(create) => {
                 result.path = Some(create.path.clone());
-                self.create(header, op, create, fx).map(|id| {
-                    // The reply to the oldest form of create is the path alone.
-                    (op != OpCode::Create).then(|| self.node(id).stat())
-                })
+                // The reply to the oldest form of create is the path alone.
+                self.create(header, op, create, fx).map(|stat| (op != OpCode::Create).then_some(stat))
             }
             Txn::Delete { path } => {
                 result.path = Some(path.clone());
@@ -222,7 +220,7 @@ impl Tree {
         op: OpCode,
         c: &CreateTxn,
         fx: &mut Effects,
-    ) -> Result<NodeId, ErrorCode> {
+    ) -> Result<Stat, ErrorCode> {
         let (parent_path, name) = split_checked(&c.path)?;
         let parent = self.store.find(parent_path).ok_or(ErrorCode::NoNode)?;
         let parent_path: Arc<str> = parent_path.into();
@@ -254,6 +252,8 @@ impl Tree {
             ..Default::default()
         };
         let id = self.place(&path, parent, name, &stat, acl, c.data.as_deref());
+        // As the creator sees it: a quota's counts are put into it only now.
+        let seen = self.node(id).stat();
         match quota::role(&path) {
             Some(QuotaNode::Limits(prefix)) => self.quotas.add(prefix),
             Some(QuotaNode::Stats(prefix)) => self.recount_quota(prefix),
@@ -264,7 +264,7 @@ impl Tree {
         fx.touch(&parent_path);
         fx.fire(EventType::NodeCreated, &path, h.zxid, self.node(id).acl());
         fx.fire(EventType::NodeChildrenChanged, &parent_path, h.zxid, self.node(parent).acl());
-        Ok(id)
+        Ok(seen)
     }
 
     /// A created child's number, which a later transaction may have passed
