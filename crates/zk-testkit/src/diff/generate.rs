@@ -536,7 +536,7 @@ impl Generator {
         }
         self.writes += 1;
         let xid = self.next_xid(slot);
-        if op != 21 && self.chance(40.0) {
+        if self.chance(40.0) {
             // In a multi the flags choose the kind of transaction.
             return Request { xid, op: 14, body: request::multi(&[(op, body)]) };
         }
