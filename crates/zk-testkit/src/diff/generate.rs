@@ -505,10 +505,13 @@ impl Generator {
             10..=13 => 1,
             14..=15 if self.has("sequential") => 2,
             16..=17 if self.has("sequential") => 3,
-            18 if self.has("ttl") && !(in_multi && !self.has("ttl-flags-in-multi")) => self.pick(&[5, 6]),
+            18 if self.has("ttl") && (!in_multi || self.has("ttl-flags-in-multi")) => self.pick(&[5, 6]),
             19 if !in_multi => self.pick(&[7, -1, 100, i32::MIN]),
             _ => 0,
         };
+        // An ephemeral limit goes before or after the nodes it counts.
+        let quota = p.as_deref().is_some_and(|p| p.starts_with(b"/zookeeper/quota"));
+        let flags = if quota && flags == 1 { 0 } else { flags };
         if flags == 2 || flags == 3 {
             // Into the parents that the paths name, also with an empty name.
             let parent = self.parent();
@@ -533,7 +536,7 @@ impl Generator {
         }
         self.writes += 1;
         let xid = self.next_xid(slot);
-        if op != 21 && self.chance(40.0) {
+        if self.chance(40.0) {
             // In a multi the flags choose the kind of transaction.
             return Request { xid, op: 14, body: request::multi(&[(op, body)]) };
         }

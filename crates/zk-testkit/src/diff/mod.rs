@@ -34,7 +34,10 @@ pub const KNOWN: &[(&str, &str)] = &[
         "order of identities",
         "a hash set in the reference: whoAmI, and the entries that `auth` became, are sorted",
     ),
-    ("order of ephemerals", "getEphemerals, and the events of one closeSession, are in hash order; sorted"),
+    (
+        "order of ephemerals",
+        "getEphemerals, and the events of one closeSession, are in hash order; sorted, and quotas are never ephemeral",
+    ),
     (
         "digests",
         "cover times and owners; `hash` is compared by its zxids only, digests by the tests of files",
