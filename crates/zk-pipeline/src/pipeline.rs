@@ -354,8 +354,8 @@ impl Pipeline {
             return self.reply(conn, Vec::new(), false);
         };
         let query = match ReadRequest::decode(op, &mut Reader::new(&body)) {
-            Ok(ReadRequest::CheckWatches { path: Some(path), kind }) => Some((path, kind, false)),
-            Ok(ReadRequest::RemoveWatches { path: Some(path), kind }) => Some((path, kind, true)),
+            Ok(ReadRequest::CheckWatches { path, kind }) => Some((path, kind, false)),
+            Ok(ReadRequest::RemoveWatches { path, kind }) => Some((path, kind, true)),
             _ => None,
         };
         if let Some((path, kind, remove)) = query {

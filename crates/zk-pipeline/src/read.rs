@@ -170,12 +170,10 @@ impl<'a> ReadContext<'a> {
                 reply::frame(out, xid, zxid, ok, |w| w.int(0));
             }
             ReadRequest::CheckWatches { path, kind } => {
-                let found = path.as_deref().is_some_and(|p| watches.contains(*kind, p));
-                watch_answer(out, xid, zxid, found);
+                watch_answer(out, xid, zxid, watches.contains(*kind, path));
             }
             ReadRequest::RemoveWatches { path, kind } => {
-                let found = path.as_deref().is_some_and(|p| watches.remove(*kind, p));
-                watch_answer(out, xid, zxid, found);
+                watch_answer(out, xid, zxid, watches.remove(*kind, path));
             }
             ReadRequest::Sync { path } => {
                 reply::frame(out, xid, zxid, ok, |w| w.string(path.as_deref()));

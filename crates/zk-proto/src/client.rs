@@ -397,8 +397,7 @@ impl WriteRequest {
 
     /// ref: MultiOperationRecord.deserialize, Op.Create.getOpcode.
     ///
-    /// Some parts spoil the multi only once all of it was read: a null path, and
-    /// flags with a time to live under an opcode that has none.
+    /// A null path spoils the multi only once all of it was read.
     fn decode_multi(r: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
         let mut ops = Vec::new();
         let mut late = None;
@@ -425,10 +424,12 @@ impl WriteRequest {
                     if c.op != OpCode::CreateTtl && c.acl.is_none() {
                         return Err(DecodeError::NullList);
                     }
+                    if c.op != OpCode::CreateTtl && mode.is_ttl() {
+                        return Err(DecodeError::Variant(flags));
+                    }
                     // Inside a multi the flags have a say in what is made.
                     match (c.op, mode) {
                         (OpCode::CreateTtl, mode) if mode.is_ttl() => {}
-                        (_, mode) if mode.is_ttl() => late = Some(DecodeError::Variant(flags)),
                         (_, CreateMode::Container) => c.op = OpCode::CreateContainer,
                         (OpCode::CreateTtl, _) => c.op = OpCode::Create,
                         _ => {}
@@ -582,15 +583,15 @@ pub enum ReadRequest<'a> {
     },
     /// Whether a watch is set.
     CheckWatches {
-        /// Which node; null has no watches.
-        path: Option<Cow<'a, str>>,
+        /// Which node.
+        path: Cow<'a, str>,
         /// Which kind.
         kind: WatcherKind,
     },
     /// Remove watches.
     RemoveWatches {
-        /// Which node; null has no watches.
-        path: Option<Cow<'a, str>>,
+        /// Which node.
+        path: Cow<'a, str>,
         /// Which kind.
         kind: WatcherKind,
     },
@@ -693,7 +694,7 @@ impl<'a> ReadRequest<'a> {
             OpCode::WhoAmI => Self::WhoAmI,
             OpCode::SetWatches | OpCode::SetWatches2 => Self::SetWatches(SetWatches::decode(op, r)?),
             OpCode::AddWatch => Self::AddWatch {
-                path: r.str()?,
+                path: Self::watched(r)?,
                 recursive: match r.int()? {
                     0 => false,
                     1 => true,
@@ -714,8 +715,14 @@ impl<'a> ReadRequest<'a> {
         })
     }
 
-    fn watcher(r: &mut Reader<'a>) -> Result<(Option<Cow<'a, str>>, WatcherKind), DecodeError> {
-        let path = r.string()?;
+    /// A null path can be watched as in Java, where it is a key like any other.
+    /// No node has the name that stands for it here.
+    fn watched(r: &mut Reader<'a>) -> Result<Cow<'a, str>, DecodeError> {
+        Ok(r.string()?.unwrap_or(Cow::Borrowed("\0")))
+    }
+
+    fn watcher(r: &mut Reader<'a>) -> Result<(Cow<'a, str>, WatcherKind), DecodeError> {
+        let path = Self::watched(r)?;
         let n = r.int()?;
         Ok((path, WatcherKind::from_i32(n).ok_or(DecodeError::Variant(n))?))
     }
