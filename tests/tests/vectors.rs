@@ -119,7 +119,7 @@ fn read_bytes(op: OpCode, read: &ReadRequest<'_>) -> Vec<u8> {
         }
         ReadRequest::GetEphemerals { prefix } => request::path(prefix.as_deref().map(str::as_bytes)),
         ReadRequest::Sync { path } => request::path(path.as_deref().map(str::as_bytes)),
-        ReadRequest::MultiRead(parts) => {
+        ReadRequest::MultiRead { ops: parts, .. } => {
             let parts: Vec<(i32, Vec<u8>)> = parts
                 .iter()
                 .map(|p| {
