@@ -93,7 +93,7 @@ pub enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A zoo.cfg; or PORT DATADIR [TICKTIME [MAXCLIENTCNXNS]]
+    /// A zoo.cfg; or `PORT DATADIR [TICKTIME [MAXCLIENTCNXNS]]`
     #[arg(value_name = "ZOO_CFG", num_args = 0..=4)]
     pub arguments: Vec<String>,
     /// Threads for connections [default: one for each processor]
