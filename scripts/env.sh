@@ -29,6 +29,7 @@ need() {
 
 need cargo cargo
 need c++ g++
+need strace strace
 libclang=$(find /usr/lib/llvm-*/lib -name 'libclang.so*' 2>/dev/null | head -n 1)
 [ -n "$libclang" ] || need libclang.so libclang-dev clang
 

@@ -7,6 +7,7 @@
 mod consistency;
 mod crash;
 mod differential;
+mod disk;
 mod files;
 mod limits;
 mod support;
