@@ -1,7 +1,7 @@
 //! What the tests of several modules need.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use bytes::Bytes;
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
@@ -14,22 +14,30 @@ pub(crate) fn vector(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// What a crash now would leave, but for unsynced bytes.
+/// What a crash now would leave, but for unsynced bytes. RocksDB removes old
+/// files on a thread of its own: a copy that one of them vanished from is of no
+/// moment that ever was, and is made again.
 pub(crate) fn image(dir: &Path) -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for e in fs::read_dir(from).unwrap() {
-            let e = e.unwrap();
+    fn copy(from: &Path, to: &Path) -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        for e in fs::read_dir(from)? {
+            let e = e?;
             let target = to.join(e.file_name());
-            match e.file_type().unwrap().is_dir() {
-                true => copy(&e.path(), &target),
-                false => drop(fs::copy(e.path(), target).unwrap()),
+            match e.file_type()?.is_dir() {
+                true => copy(&e.path(), &target)?,
+                false => drop(fs::copy(e.path(), target)?),
             }
         }
+        Ok(())
     }
-    let out = tempfile::tempdir().unwrap();
-    copy(dir, out.path());
-    out
+    loop {
+        let out = tempfile::tempdir().unwrap();
+        match copy(dir, out.path()) {
+            Ok(()) => return out,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => panic!("cannot copy {}: {e}", dir.display()),
+        }
+    }
 }
 
 /// All that a tree holds, in an order that does not depend on how it came.
