@@ -125,8 +125,7 @@ def markdown(results, server):
            "Made by `compat-tests/run --server %s --out …`; do not edit." % server,
            "Each cell is a test with the real, unmodified client, which was first made to pass against Java",
            "ZooKeeper 3.9.4. *n.a.*: the client has no such call, or the suite does not try it through this",
-           "client. *known*: it does not pass, for the reason beside it; a test that passes or fails against",
-           "that list fails the run.", ""]
+           "client. *known*: it is expected not to pass, for the reason beside it.", ""]
     if ran:
         out.append("| | " + " | ".join(TITLES[c] for c in ran) + " |")
         out.append("|---|" + "---|" * len(ran))
