@@ -11,11 +11,11 @@ CLIENTS = ["java", "zkcli", "c", "go", "kazoo"]
 TITLES = {
     "java": "Java client 3.9.4",
     "zkcli": "zkCli 3.9.4",
-    "c": "C client (libzookeeper-mt)",
-    "go": "go-zookeeper/zk",
-    "kazoo": "kazoo",
-    "curator": "Curator recipes",
-    "kafka": "Kafka 3.9 broker in ZooKeeper mode",
+    "c": "C client (Debian's libzookeeper-mt)",
+    "go": "go-zookeeper/zk " + cache.GOZK[1:],
+    "kazoo": "kazoo " + cache.KAZOO,
+    "curator": "Curator 5.9.0 recipes",
+    "kafka": "Kafka 3.9.1 brokers in ZooKeeper mode",
     "kazoo-suite": "kazoo's own tests",
     "gozk-suite": "go-zookeeper/zk's own tests",
 }
@@ -123,8 +123,9 @@ def markdown(results, server):
     ran, groups = table(results)
     out = ["# Compatibility", "",
            "Made by `compat-tests/run --server %s --out …`; do not edit." % server,
-           "Each cell is a test with the real, unmodified client. *n.a.*: the client has no such call,",
-           "or the suite does not try it through this client.", ""]
+           "Each cell is a test with the real, unmodified client, which was first made to pass against Java",
+           "ZooKeeper 3.9.4. *n.a.*: the client has no such call, or the suite does not try it through this",
+           "client. *known*: it is expected not to pass, for the reason beside it.", ""]
     if ran:
         out.append("| | " + " | ".join(TITLES[c] for c in ran) + " |")
         out.append("|---|" + "---|" * len(ran))
