@@ -5,12 +5,15 @@ repository (only class paths are kept here), Go modules in Go's, and copies of
 upstream test suites live under the cache.
 """
 
+import glob
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
+import time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.path.join(
@@ -76,6 +79,29 @@ def done(name, files):
         fh.write(stamp(files))
 
 
+def made(name, files, make):
+    """What `make(out)` made from these very files: its name in the cache carries
+    their hash, so that checkouts with other files do not disturb each other."""
+    out = path("%s-%s" % (name, stamp(files)[:12]))
+    if not os.path.exists(out):
+        os.makedirs(CACHE, exist_ok=True)
+        work = tempfile.mkdtemp(prefix="making-", dir=CACHE)
+        try:
+            make(os.path.join(work, "out"))
+            try:
+                os.rename(os.path.join(work, "out"), out)
+            except OSError:
+                if not os.path.exists(out):  # else another run was faster
+                    raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        for old in glob.glob(path(name + "-" + "[0-9a-f]" * 12)):
+            if os.path.getmtime(old) < time.time() - 86400:
+                shutil.rmtree(old) if os.path.isdir(old) else os.remove(old)
+    os.utime(out)
+    return out
+
+
 def apt(*packages):
     say("apt-get install " + " ".join(packages))
     cmd = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"] + list(packages)
@@ -122,14 +148,12 @@ def java_program(name):
     jars = classpath(name)
     folder = os.path.join(HERE, "java", name)
     sources = sorted(os.path.join(folder, f) for f in os.listdir(folder) if f.endswith(".java"))
-    classes = path("classes", name)
-    if not fresh("classes-" + name, sources):
-        shutil.rmtree(classes, ignore_errors=True)
-        os.makedirs(classes)
+
+    def make(out):
         say("javac java/%s" % name)
-        call(["javac", "-nowarn", "-d", classes, "-cp", jars] + sources)
-        done("classes-" + name, sources)
-    return ":".join([classes, logback(), jars])
+        call(["javac", "-nowarn", "-d", out, "-cp", jars] + sources)
+
+    return ":".join([made("classes-" + name, sources + [os.path.join(folder, "pom.xml")], make), logback(), jars])
 
 
 def logback():
@@ -150,15 +174,15 @@ def logback():
 
 def c_program():
     source = os.path.join(HERE, "c", "compat.c")
-    out = path("c-compat")
     need("gcc", "gcc", "libc6-dev")
     if not os.path.exists("/usr/include/zookeeper/zookeeper.h"):
         apt("libzookeeper-mt-dev")
-    if not fresh("c", [source]) or not os.path.exists(out):
+
+    def make(out):
         say("gcc c/compat.c")
         call(["gcc", "-O1", "-Wall", "-DTHREADED", "-o", out, source, "-lzookeeper_mt", "-lpthread"])
-        done("c", [source])
-    return out
+
+    return made("c-compat", [source], make)
 
 
 def go_env():
@@ -166,10 +190,10 @@ def go_env():
 
 
 def go_module():
-    """The folder of the Go client in Go's module cache."""
+    """A new folder with a Go module that requires the Go client."""
     need("go", "golang-go")
-    folder = path("go-module")
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(CACHE, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="making-", dir=CACHE)
     with open(os.path.join(folder, "go.mod"), "w") as fh:
         fh.write("module compat\n\ngo 1.19\n\nrequire github.com/go-zookeeper/zk %s\n" % GOZK)
     return folder
@@ -177,14 +201,17 @@ def go_module():
 
 def go_program():
     source = os.path.join(HERE, "go", "main.go")
-    out = path("go-compat")
-    folder = go_module()
-    if not fresh("go", [source]) or not os.path.exists(out):
-        shutil.copy(source, os.path.join(folder, "main.go"))
+
+    def make(out):
         say("go build go/main.go")
-        call(["go", "build", "-o", out, "."], cwd=folder, env=go_env())
-        done("go", [source])
-    return out
+        folder = go_module()
+        try:
+            shutil.copy(source, os.path.join(folder, "main.go"))
+            call(["go", "build", "-o", out, "."], cwd=folder, env=go_env())
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    return made("go-compat", [source, os.path.abspath(__file__)], make)
 
 
 def gozk_suite():
@@ -193,16 +220,17 @@ def gozk_suite():
     One thing is changed: their harness takes a server as started when it can
     parse the answer to `srvr`, and its expression does not know the build date
     that ZooKeeper prints since 3.7. Ours looks for the mode."""
-    out = path("gozk.test")
-    folder = path("gozk-src")
-    me = [os.path.abspath(__file__)]
-    if not fresh("gozk", me) or not os.path.exists(out):
+    def make(folder):
         mod = go_module()
-        call(["go", "mod", "download", "github.com/go-zookeeper/zk"], cwd=mod, env=go_env())
-        src = call(["go", "list", "-m", "-f", "{{.Dir}}", "github.com/go-zookeeper/zk"],
-                   cwd=mod, env=go_env()).strip()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            call(["go", "mod", "download", "github.com/go-zookeeper/zk"], cwd=mod, env=go_env())
+            src = call(["go", "list", "-m", "-f", "{{.Dir}}", "github.com/go-zookeeper/zk"],
+                       cwd=mod, env=go_env()).strip()
+        finally:
+            shutil.rmtree(mod, ignore_errors=True)
         shutil.copytree(src, folder, copy_function=shutil.copyfile)
+        for d, _, _ in os.walk(folder):
+            os.chmod(d, 0o755)  # Go's module cache is read-only
         helper = os.path.join(folder, "server_help_test.go")
         with open(helper) as fh:
             text = fh.read()
@@ -223,9 +251,10 @@ func allServe(addrs []string) bool {
         with open(helper, "w") as fh:
             fh.write(text)
         say("go test -c of go-zookeeper/zk " + GOZK)
-        call(["go", "test", "-c", "-o", out, "."], cwd=folder, env=go_env())
-        done("gozk", me)
-    return out, folder
+        call(["go", "test", "-c", "-o", "gozk.test", "."], cwd=folder, env=go_env())
+
+    folder = made("gozk", [os.path.abspath(__file__)], make)
+    return os.path.join(folder, "gozk.test"), folder
 
 
 def kazoo():
