@@ -71,3 +71,9 @@ target_key=$( (cat Cargo.lock rust-toolchain.toml; cargo --version) | cksum | cu
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target-$target_key}"
 mkdir -p "$CARGO_TARGET_DIR"; touch "$CARGO_TARGET_DIR"
 find "$cache" -maxdepth 1 -name 'target-*' -mtime +14 ! -path "$CARGO_TARGET_DIR" -exec rm -rf {} + 2>/dev/null || true
+
+# What `srvr` and `zkd --version` print.
+if ZKD_REVISION=$(git rev-parse HEAD 2>/dev/null); then
+    ZKD_BUILT=$(git log -1 --format=%ct)
+    export ZKD_REVISION ZKD_BUILT
+fi
