@@ -41,7 +41,7 @@ pub enum StartError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The port cannot be opened.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; stop what uses the port, or set another clientPort")]
     Listen {
         /// Which.
         address: String,

@@ -54,10 +54,22 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, error }) => {
-            eprintln!("zkd: {error:#}");
+            eprintln!("zkd: {}", one_line(&error));
             ExitCode::from(exit as u8)
         }
     }
+}
+
+/// An error and its causes, without a cause that was said already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// A dead thread in a living server is worse than a restart: whatever panics,
@@ -68,4 +80,18 @@ fn abort_on_panic() {
         usual(panic);
         std::process::abort();
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let io = || std::io::Error::other("disk is gone");
+        let said = anyhow::Error::new(io()).context("cannot read a: disk is gone");
+        assert_eq!(one_line(&said), "cannot read a: disk is gone");
+        let not_said = anyhow::Error::new(io()).context("cannot read a");
+        assert_eq!(one_line(&not_said), "cannot read a: disk is gone");
+    }
 }
