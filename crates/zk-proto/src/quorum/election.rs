@@ -42,7 +42,7 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
+        match self.host.contains(':') || self.host.starts_with('[') {
             true => write!(f, "[{}]:{}", self.host, self.port),
             false => write!(f, "{}:{}", self.host, self.port),
         }
@@ -71,7 +71,8 @@ pub struct Hello {
     pub version: HelloVersion,
     /// Who speaks; [`Hello::OBSERVER_ID`] from an observer without an id.
     pub sid: PeerId,
-    /// Where the initiator listens; none in the bare form.
+    /// Where the initiator listens; none in the bare form, and at least one in
+    /// what is sent: a peer refuses an empty text.
     pub addresses: Vec<Address>,
 }
 
@@ -331,6 +332,14 @@ mod tests {
         }
         // Java's split forgives this one.
         assert_eq!(hello(-65535, b"a:1||").unwrap().unwrap().addresses, [address("a", 1)]);
+    }
+
+    #[test]
+    fn printed_addresses_parse() {
+        for text in ["a:1", "[::1]:2", "[[a]:3", ":4", "[a:b:5]:6"] {
+            let a = Address::parse(text).unwrap();
+            assert_eq!(Address::parse(&a.to_string()), Ok(a), "{text}");
+        }
     }
 
     #[test]
