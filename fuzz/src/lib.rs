@@ -14,8 +14,12 @@ use zk_pipeline::{ConnId, Input, Now, Pipeline, PipelineConfig};
 use zk_proto::client::{
     AuthPacket, ConnectRequest, ConnectResponse, ReadRequest, RequestHeader, WriteRequest,
 };
+use zk_proto::quorum::auth::QuorumAuthPacket;
+use zk_proto::quorum::election::{Hello, Notification, take_frame};
+use zk_proto::quorum::packet::{FromLeader, FromLearner, PacketKind, QuorumPacket};
+use zk_proto::quorum::snap::SnapReader;
 use zk_proto::txn::LogEntry;
-use zk_proto::{AuthId, OpCode, SessionId, Zxid};
+use zk_proto::{AuthId, OpCode, SessionId, Zxid, limits};
 use zk_storage::LogReader;
 use zk_tree::{Effects, Tree, TreeOptions};
 
@@ -30,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("log", log),
     ("snapshot", snapshot),
     ("zoo_cfg", zoo_cfg),
+    ("quorum", quorum),
 ];
 
 /// Fields in an order that the input itself chooses.
@@ -161,4 +166,70 @@ pub fn snapshot(bytes: &[u8]) {
     let path = dir.path().join(format!("snapshot.100000039{extension}"));
     std::fs::write(&path, bytes).expect("a small file");
     let _ = zk_storage::read_snapshot(&path, &mut Tree::load_start(OPTIONS), &mut |_| {});
+}
+
+/// What one side of a connection between servers sends, behind one byte that
+/// says on which port: 0 the election port, else the quorum port.
+///
+/// # Panics
+/// If what was decoded does not survive being encoded.
+pub fn quorum(bytes: &[u8]) {
+    let Some((port, stream)) = bytes.split_first() else { return };
+    let mut stream = BytesMut::from(stream);
+    if *port == 0 { election_port(&mut stream) } else { quorum_port(&mut stream) }
+}
+
+/// SASL, if there is any.
+fn authentication(stream: &mut BytesMut) {
+    while QuorumAuthPacket::is_next(stream) == Some(true) {
+        let Ok(Some(p)) = QuorumAuthPacket::decode(stream) else { return };
+        let mut again = BytesMut::new();
+        p.encode(&mut again);
+        assert_eq!(QuorumAuthPacket::decode(&mut again), Ok(Some(p)));
+    }
+}
+
+fn election_port(stream: &mut BytesMut) {
+    // The accepting side sends no first message: its stream begins with SASL or
+    // with a frame, which reads as an id.
+    let mut first = stream.clone();
+    if let Ok(Some(hello)) = Hello::decode(&mut first)
+        && !hello.addresses.is_empty()
+    {
+        let mut again = BytesMut::new();
+        hello.encode(&mut again);
+        // Bytes that are not UTF-8 become longer when they are decoded.
+        if again.len() <= 20 + limits::MAX_HELLO_TEXT {
+            assert_eq!(Hello::decode(&mut again), Ok(Some(hello)));
+        }
+        *stream = first;
+    }
+    authentication(stream);
+    while let Ok(Some(body)) = take_frame(stream) {
+        let Ok(n) = Notification::decode(&body) else { continue };
+        let mut again = BytesMut::new();
+        n.encode_body(&mut again);
+        assert!(body.starts_with(&again), "a notification comes back as another");
+    }
+}
+
+fn quorum_port(stream: &mut BytesMut) {
+    authentication(stream);
+    while let Ok(Some(packet)) = QuorumPacket::decode(stream, jute::DEFAULT_MAX_LEN) {
+        if let Ok(m) = FromLearner::from_packet(&packet) {
+            assert_eq!(FromLearner::from_packet(&m.to_packet()), Ok(m));
+        }
+        if let Ok(m) = FromLeader::from_packet(&packet) {
+            assert_eq!(FromLeader::from_packet(&m.to_packet()), Ok(m));
+        }
+        if packet.kind == PacketKind::Snap.to_i32() {
+            let mut snap = SnapReader::new(jute::DEFAULT_MAX_LEN);
+            while let Ok(Some(item)) = snap.next(stream) {
+                item.encode(&mut BytesMut::new());
+            }
+            if !snap.is_done() {
+                return;
+            }
+        }
+    }
 }

@@ -115,3 +115,8 @@ fn snapshot() {
 fn zoo_cfg() {
     check("zoo_cfg");
 }
+
+#[test]
+fn quorum() {
+    check("quorum");
+}

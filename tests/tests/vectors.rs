@@ -1,16 +1,21 @@
 //! Every frame and every file captured from the reference decodes with the
 //! types of `zk-proto` and encodes back to the same bytes.
 //!
-//! Not covered yet, because their types come with the ensemble: `election*.hex`
-//! and `learner_*.hex` (quorum packets) are only cut into lines here; the
-//! snapshots are read by the tests of `zk-storage`.
+//! The snapshot files are read by the tests of `zk-storage`.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
+use bytes::BytesMut;
 use jute::{Reader, Writer};
 use zk_proto::client::{
     AuthPacket, ConnectRequest, ConnectResponse, ReadRequest, ReplyHeader, RequestHeader, SetWatches,
     WatcherEvent, WriteRequest,
 };
+use zk_proto::quorum::auth::QuorumAuthPacket;
+use zk_proto::quorum::election::{Form, Hello, HelloVersion, Notification, PeerState, take_frame};
+use zk_proto::quorum::packet::{FromLeader, FromLearner, PacketKind, QuorumPacket};
+use zk_proto::quorum::snap::SnapReader;
 use zk_proto::txn::LogEntry;
 use zk_proto::{Acl, OpCode, Xid, Zxid};
 use zk_testkit::reply::Body;
@@ -226,26 +231,170 @@ fn a_damaged_log_is_noticed() {
     }
 }
 
+/// The messages that one side of a connection between servers sends.
+enum Side {
+    /// Election port, before the first message.
+    Hello,
+    /// Election port, behind it.
+    Election,
+    /// Quorum port, from this side.
+    Quorum(From),
+    /// Quorum port, inside a snapshot.
+    Snapshot(SnapReader),
+}
+
+/// What was taken from a stream: a name for it, what it is encoded to, and
+/// whether it ends a line of the capture.
+struct Taken {
+    name: String,
+    back: Vec<u8>,
+    ends: bool,
+}
+
+impl Side {
+    /// Takes the next message; `None`: the stream holds no complete one.
+    fn take(&mut self, stream: &mut BytesMut) -> anyhow::Result<Option<Taken>> {
+        let mut back = Vec::new();
+        let done = |name: &str, back| Ok(Some(Taken { name: name.to_owned(), back, ends: true }));
+        if !matches!(self, Side::Snapshot(_) | Side::Hello) {
+            match QuorumAuthPacket::is_next(stream) {
+                None => return Ok(None),
+                Some(false) => {}
+                Some(true) => {
+                    let Some(p) = QuorumAuthPacket::decode(stream)? else { return Ok(None) };
+                    p.encode(&mut back);
+                    return done(&format!("SASL packet status {}", p.status as i32), back);
+                }
+            }
+        }
+        match self {
+            Side::Hello => {
+                let Some(hello) = Hello::decode(stream)? else { return Ok(None) };
+                ensure!(hello.version == HelloVersion::V1 && hello.addresses.len() == 1, "{hello:?}");
+                hello.encode(&mut back);
+                *self = Side::Election;
+                done("initial message", back)
+            }
+            Side::Election => {
+                let Some(body) = take_frame(stream)? else { return Ok(None) };
+                let n = Notification::decode(&body)?;
+                ensure!(n.version() == Notification::VERSION, "{n:?}");
+                ensure!(
+                    matches!(&n.form, Form::Config { config, .. } if config.ends_with(b"\nversion=0")),
+                    "{n:?}"
+                );
+                ensure!(!matches!(n.state, PeerState::Unknown(_)), "{n:?}");
+                n.encode(&mut back);
+                done("notification", back)
+            }
+            Side::Snapshot(reader) => {
+                let Some(item) = reader.next(stream)? else { return Ok(None) };
+                item.encode(&mut back);
+                let ends = reader.is_done();
+                if ends {
+                    *self = Side::Quorum(From::Passive);
+                }
+                Ok(Some(Taken { name: "SNAPSHOT-STREAM".to_owned(), back, ends }))
+            }
+            Side::Quorum(from) => {
+                let Some(packet) = QuorumPacket::decode(stream, jute::DEFAULT_MAX_LEN)? else {
+                    return Ok(None);
+                };
+                let typed = match from {
+                    From::Active => FromLearner::from_packet(&packet)?.to_packet(),
+                    From::Passive => match FromLeader::from_packet(&packet)? {
+                        FromLeader::Proposal { zxid, txn }
+                        | FromLeader::Inform { zxid, txn }
+                        | FromLeader::InformAndActivate { zxid, txn, .. }
+                            if LogEntry::decode(&txn)?.header.zxid != zxid =>
+                        {
+                            anyhow::bail!("a transaction of another zxid than its packet's")
+                        }
+                        message => message.to_packet(),
+                    },
+                };
+                ensure!(typed == packet, "{typed:?} of {packet:?}");
+                if packet.kind == PacketKind::Snap.to_i32() {
+                    *self = Side::Snapshot(SnapReader::new(jute::DEFAULT_MAX_LEN));
+                }
+                typed.encode(&mut back);
+                done(PacketKind::from_i32(packet.kind).context("a type without a name")?.name(), back)
+            }
+        }
+    }
+}
+
+/// Both sides of each connection of a capture.
+type Sides = BTreeMap<(usize, bool), (Side, BytesMut)>;
+
+fn side<'a>(sides: &'a mut Sides, line: &Line, election: bool) -> &'a mut (Side, BytesMut) {
+    sides.entry((line.connection, line.from == From::Active)).or_insert_with(|| {
+        let side = match (election, line.from) {
+            (true, From::Active) => Side::Hello,
+            (true, From::Passive) => Side::Election,
+            (false, from) => Side::Quorum(from),
+        };
+        (side, BytesMut::new())
+    })
+}
+
+/// Decodes a capture line by line, and once more byte by byte.
+fn quorum_file(name: &str) -> anyhow::Result<usize> {
+    let election = name.starts_with("election");
+    let lines = vectors::load(name)?;
+    let (mut whole, mut bytewise) = (Sides::new(), Sides::new());
+    for line in &lines {
+        let at = || format!("{name}:{} ({})", line.number, line.note);
+        let bytes = line.bytes.as_ref().with_context(at)?;
+        let (state, stream) = side(&mut whole, line, election);
+        stream.extend_from_slice(bytes);
+        let (mut back, mut ends) = (Vec::new(), 0);
+        while let Some(taken) = state.take(stream).with_context(at)? {
+            // One note names the message after its content.
+            let named = line.note.contains(&taken.name) || line.note.contains("first notification");
+            ensure!(named, "{}: a {}", at(), taken.name);
+            back.extend(taken.back);
+            ends += usize::from(taken.ends);
+        }
+        ensure!(back == *bytes, "{}:\n{}\n{}", at(), vectors::hex(bytes), vectors::hex(&back));
+        ensure!(ends == 1 && stream.is_empty(), "{}: {ends} messages, {} bytes left", at(), stream.len());
+
+        let (state, stream) = side(&mut bytewise, line, election);
+        let mut pieces = Vec::new();
+        for b in bytes {
+            stream.extend_from_slice(&[*b]);
+            while let Some(taken) = state.take(stream).with_context(at)? {
+                pieces.extend(taken.back);
+            }
+        }
+        ensure!(pieces == *bytes, "{}: another result byte by byte", at());
+    }
+    Ok(lines.len())
+}
+
 #[test]
-fn captures_of_the_ensemble_are_at_least_cut() {
-    for name in [
-        "election.hex",
-        "election_sasl.hex",
-        "learner_follower_diff.hex",
-        "learner_follower_first_start.hex",
-        "learner_follower_snap_cross_epoch.hex",
-        "learner_follower_trunc.hex",
-        "learner_observer_diff.hex",
-        "learner_observer_snap.hex",
-        "learner_observermaster_sasl.hex",
-        "learner_reconfig_demoted.hex",
-        "learner_reconfig_follower.hex",
-        "learner_reconfig_follower2.hex",
-        "learner_reconfig_observer.hex",
-        "learner_reconfig_removed.hex",
+fn election_messages_come_back_to_the_byte() {
+    for (name, messages) in [("election.hex", 39), ("election_sasl.hex", 7)] {
+        assert_eq!(quorum_file(name).unwrap(), messages, "{name}");
+    }
+}
+
+#[test]
+fn quorum_packets_come_back_to_the_byte() {
+    for (name, messages) in [
+        ("learner_follower_diff.hex", 31),
+        ("learner_follower_first_start.hex", 119),
+        ("learner_follower_snap_cross_epoch.hex", 29),
+        ("learner_follower_trunc.hex", 24),
+        ("learner_observer_diff.hex", 39),
+        ("learner_observer_snap.hex", 22),
+        ("learner_observermaster_sasl.hex", 33),
+        ("learner_reconfig_demoted.hex", 13),
+        ("learner_reconfig_follower.hex", 83),
+        ("learner_reconfig_follower2.hex", 85),
+        ("learner_reconfig_observer.hex", 28),
+        ("learner_reconfig_removed.hex", 29),
     ] {
-        let n = vectors::load(name).unwrap().len();
-        assert!(n > 0, "{name}");
-        println!("{name}: {n} lines, packets not decoded yet");
+        assert_eq!(quorum_file(name).unwrap(), messages, "{name}");
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! Modules in reading order: [`ids`], [`code`], [`op`], [`path`], [`acl`],
 //! [`stat`], [`client`] (what goes over a client's connection), [`txn`] (what
-//! goes into the log and between servers), [`limits`].
+//! goes into the log and between servers), [`quorum`] (what members of an ensemble
+//! say to each other), [`limits`].
 
 pub mod acl;
 pub mod client;
@@ -15,6 +16,7 @@ pub mod ids;
 pub mod limits;
 pub mod op;
 pub mod path;
+pub mod quorum;
 pub mod stat;
 pub mod txn;
 

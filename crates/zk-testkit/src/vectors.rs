@@ -24,6 +24,8 @@ pub struct Line {
     pub bytes: Option<Vec<u8>>,
     /// Line in the file, from 1.
     pub number: usize,
+    /// The connection, from 0: those before the file's first `##` are one as well.
+    pub connection: usize,
 }
 
 impl Line {
@@ -57,9 +59,13 @@ pub fn load(name: &str) -> anyhow::Result<Vec<Line>> {
 /// Parses the text of a `*.hex` file.
 pub fn parse(text: &str) -> anyhow::Result<Vec<Line>> {
     let mut note = String::new();
-    let mut out = Vec::new();
+    let mut connection = 0;
+    let mut out: Vec<Line> = Vec::new();
     for (i, line) in text.lines().enumerate() {
         if let Some(comment) = line.strip_prefix('#') {
+            if comment.starts_with('#') && !out.is_empty() {
+                connection += 1;
+            }
             comment.trim_start_matches('#').trim().clone_into(&mut note);
             continue;
         }
@@ -77,7 +83,7 @@ pub fn parse(text: &str) -> anyhow::Result<Vec<Line>> {
             "(connection closed)" => None,
             hex => Some(unhex(hex).with_context(|| format!("line {}", i + 1))?),
         };
-        out.push(Line { note: note.clone(), from, bytes, number: i + 1 });
+        out.push(Line { note: note.clone(), from, bytes, number: i + 1, connection });
     }
     Ok(out)
 }
@@ -157,10 +163,11 @@ mod tests {
 
     #[test]
     fn the_format_of_captures() {
-        let lines = parse("# a\n## b\nC>S 00000001ff\n# c\nS>C (connection closed)\n").unwrap();
+        let lines = parse("# a\n## b\nC>S 00000001ff\n# c\nS>C (connection closed)\n## d\nC>S 00\n").unwrap();
         assert_eq!(lines[0].note, "b");
         assert_eq!(lines[0].payload().unwrap(), [0xff]);
         assert_eq!(lines[1].from, From::Passive);
         assert!(lines[1].bytes.is_none());
+        assert_eq!(lines.iter().map(|l| l.connection).collect::<Vec<_>>(), [0, 0, 1]);
     }
 }
