@@ -23,6 +23,8 @@ use zk_proto::{AuthId, OpCode, SessionId, Zxid, limits};
 use zk_storage::LogReader;
 use zk_tree::{Effects, Tree, TreeOptions};
 
+const OPTIONS: TreeOptions = TreeOptions { extended_types: true, digest: true, hash_seed: 1 };
+
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -58,8 +60,7 @@ pub fn jute_reader(bytes: &[u8]) {
 pub fn request(bytes: &[u8]) {
     let _ = ConnectRequest::decode(bytes);
     let _ = ConnectResponse::decode(bytes);
-    let tree_options = TreeOptions { extended_types: true, digest: true, hash_seed: 1 };
-    let mut tree = Tree::new(tree_options);
+    let mut tree = Tree::new(OPTIONS);
     let now = Now { mono: 1, wall: 1 };
     let config = PipelineConfig { extended_types: true, enforce_quota: true, ..PipelineConfig::default() };
     let mut pipeline = Pipeline::new(config, &tree, now);
@@ -121,7 +122,7 @@ pub fn txn(bytes: &[u8]) {
     let Ok(entry) = LogEntry::decode(bytes) else { return };
     let mut again = Vec::new();
     entry.encode(&mut again);
-    let mut tree = Tree::new(TreeOptions { extended_types: true, digest: true, hash_seed: 1 });
+    let mut tree = Tree::new(OPTIONS);
     let mut effects = Effects::default();
     tree.apply(&entry, &mut effects);
     tree.apply(&entry, &mut effects);
@@ -131,8 +132,6 @@ pub fn txn(bytes: &[u8]) {
 pub fn zoo_cfg(bytes: &[u8]) {
     let _ = zk_config::parse_bytes(bytes);
 }
-
-const OPTIONS: TreeOptions = TreeOptions { extended_types: true, digest: true, hash_seed: 1 };
 
 /// A file of the transaction log, read and replayed.
 ///

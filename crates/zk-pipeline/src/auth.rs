@@ -40,23 +40,6 @@ pub enum DigestAlg {
 }
 
 impl DigestAlg {
-    /// The algorithm with Java's name, such as `SHA-256`.
-    pub fn from_name(name: &str) -> Option<DigestAlg> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "SHA1" | "SHA-1" | "SHA" => Self::Sha1,
-            "MD5" => Self::Md5,
-            "SHA-224" | "SHA224" => Self::Sha224,
-            "SHA-256" | "SHA256" => Self::Sha256,
-            "SHA-384" | "SHA384" => Self::Sha384,
-            "SHA-512" | "SHA512" => Self::Sha512,
-            "SHA3-224" => Self::Sha3_224,
-            "SHA3-256" => Self::Sha3_256,
-            "SHA3-384" => Self::Sha3_384,
-            "SHA3-512" => Self::Sha3_512,
-            _ => return None,
-        })
-    }
-
     fn hash(self, input: &[u8]) -> Vec<u8> {
         use sha1::Digest as _;
         match self {

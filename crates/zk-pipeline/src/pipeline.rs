@@ -20,7 +20,7 @@ use zk_tree::watch::WatchKind;
 use zk_tree::{Effects, Tree};
 
 use crate::auth::{AuthPolicy, Identities};
-use crate::prep::{Asker, Prep, PrepConfig};
+use crate::prep::{Asker, Prep};
 use crate::read::{self, ReadContext, Watches};
 use crate::session::Sessions;
 use crate::{ConnId, Input, LogRecord, Now, Output, reply};
@@ -28,8 +28,6 @@ use crate::{ConnId, Input, LogRecord, Now, Output, reply};
 /// What the pipeline needs to know. `Default` is Java's default.
 #[derive(Debug, Clone)]
 pub struct PipelineConfig {
-    /// Top byte of session ids; 1 for a stand-alone server.
-    pub server_id: u8,
     /// `tickTime` in ms: width of an expiry bucket.
     pub tick_ms: u64,
     /// The first session id to hand out.
@@ -58,7 +56,6 @@ pub struct PipelineConfig {
 impl Default for PipelineConfig {
     fn default() -> Self {
         Self {
-            server_id: 1,
             tick_ms: 3000,
             first_session: SessionId::first(1, 0),
             policy: AuthPolicy::default(),
@@ -116,7 +113,7 @@ pub struct Pipeline {
     sessions: Sessions,
     prep: Prep,
     flight: VecDeque<InFlight>,
-    /// zxid of the first in `flight`, to find one by its zxid.
+    /// Each session's last write in `flight`.
     last_write: HashMap<SessionId, Zxid>,
     committed: Zxid,
     outputs: Vec<Output>,
@@ -131,20 +128,12 @@ impl Pipeline {
     /// A pipeline on top of a recovered tree: its sessions are armed as if they
     /// had been heard of now. Ephemerals without a session were removed by recovery.
     pub fn new(config: PipelineConfig, tree: &Tree, now: Now) -> Self {
-        let prep = PrepConfig {
-            policy: config.policy.clone(),
-            extended_types: config.extended_types,
-            digest: config.digest,
-            close_session_txn: config.close_session_txn,
-            enforce_quota: config.enforce_quota,
-            reconfig_enabled: config.reconfig_enabled,
-        };
         let mut sessions = Sessions::new(config.tick_ms, config.first_session);
         for (id, timeout) in tree.sessions() {
             sessions.add(id, timeout, now.mono);
         }
         Self {
-            prep: Prep::new(prep, tree),
+            prep: Prep::new(config.clone(), tree),
             sessions,
             flight: VecDeque::new(),
             last_write: HashMap::new(),

@@ -16,8 +16,7 @@ use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, 
 use zk_tree::owner::{self, OwnerKind};
 use zk_tree::{Node, Tree};
 
-use crate::Now;
-use crate::auth::AuthPolicy;
+use crate::{Now, PipelineConfig};
 
 /// Why a write fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,23 +102,6 @@ impl RequestError {
     }
 }
 
-/// What preparation needs to know of the configuration.
-#[derive(Debug, Clone)]
-pub struct PrepConfig {
-    /// How permissions are judged.
-    pub policy: AuthPolicy,
-    /// `zookeeper.extendedTypesEnabled`.
-    pub extended_types: bool,
-    /// `zookeeper.digest.enabled`.
-    pub digest: bool,
-    /// `zookeeper.closeSessionTxn.enabled`.
-    pub close_session_txn: bool,
-    /// `zookeeper.enforceQuota`.
-    pub enforce_quota: bool,
-    /// `reconfigEnabled`.
-    pub reconfig_enabled: bool,
-}
-
 /// A node as it will be once the transactions in flight are applied. `None` in
 /// the overlay: it will be gone.
 #[derive(Debug, Clone)]
@@ -143,7 +125,7 @@ struct Change {
 /// Prepares transactions in order.
 #[derive(Debug)]
 pub struct Prep {
-    config: PrepConfig,
+    config: PipelineConfig,
     overlay: HashMap<Arc<str>, Change>,
     /// Changes in order: to drop them when applied, and to find the ephemerals
     /// that a closing session will have.
@@ -194,7 +176,7 @@ impl<'a> View<'a> {
 
 impl Prep {
     /// Nothing in flight on top of `tree`.
-    pub fn new(config: PrepConfig, tree: &Tree) -> Self {
+    pub fn new(config: PipelineConfig, tree: &Tree) -> Self {
         Self {
             config,
             overlay: HashMap::new(),
@@ -221,10 +203,6 @@ impl Prep {
     }
 
     /// Prepares one request. The result always has the next zxid.
-    ///
-    /// # Panics
-    /// If the counter of zxids is used up: a stand-alone server would need
-    /// 2^32 transactions in its one epoch... it goes on into the next one.
     pub fn prepare(
         &mut self,
         now: Now,

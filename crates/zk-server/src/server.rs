@@ -254,7 +254,6 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
     let never_used =
         tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
     Ok(PipelineConfig {
-        server_id: 1,
         tick_ms: millis(config.sessions.tick_time),
         first_session: SessionId::first(1, u64::try_from(clock::wall()).unwrap_or(0)),
         policy,

@@ -14,8 +14,8 @@ use crate::snapshot_file::{self, Compression};
 const LEAST: usize = 3;
 
 /// Writes a fresh Java snapshot from the mirror if there is none of its state,
-/// then removes what Java's purge would. Flush the mirror before: a start then
-/// takes the mirror and not the snapshot.
+/// then removes what Java's purge would. A crash before the mirror's next flush
+/// makes the next start take the snapshot and write the mirror anew.
 pub fn purge(
     config: &StorageConfig,
     mirror: &MirrorReader,
