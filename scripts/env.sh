@@ -66,8 +66,10 @@ T
 fi
 export ROCKSDB_LIB_DIR="$rocksdb_dir" ROCKSDB_STATIC=1
 
-# Build output by lock file and toolchain; what was not used for two weeks goes.
-target_key=$( (cat Cargo.lock rust-toolchain.toml; cargo --version) | cksum | cut -d' ' -f1)
+# Build output by lock file, toolchain and checkout; what was not used for two
+# weeks goes. Cargo tells checkouts apart by the times of their files alone, so
+# that a shared folder may run what another checkout built.
+target_key=$( (cat Cargo.lock rust-toolchain.toml; cargo --version; pwd -P) | cksum | cut -d' ' -f1)
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target-$target_key}"
 mkdir -p "$CARGO_TARGET_DIR"; touch "$CARGO_TARGET_DIR"
 find "$cache" -maxdepth 1 -name 'target-*' -mtime +14 ! -path "$CARGO_TARGET_DIR" -exec rm -rf {} + 2>/dev/null || true
