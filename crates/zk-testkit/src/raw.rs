@@ -109,8 +109,9 @@ pub struct Conn {
 impl Conn {
     /// Connects TCP and sends nothing.
     pub fn dial(addr: SocketAddr) -> anyhow::Result<Conn> {
-        let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(10))
-            .with_context(|| format!("connect to {addr}"))?;
+        // Not `connect_timeout`: it polls and reads the socket's error, and so fails when
+        // the server takes the connection and closes it at once, which is the caller's to see.
+        let stream = TcpStream::connect(addr).with_context(|| format!("connect to {addr}"))?;
         // It fails when the server has closed already, which the next read shows.
         let _ = stream.set_nodelay(true);
         stream.set_write_timeout(Some(PATIENCE))?;
