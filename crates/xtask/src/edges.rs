@@ -16,16 +16,32 @@ const EDGES: &[(&str, &[&str])] = &[
     ("zk-proto", &["jute"]),
     ("zk-tree", &["jute", "zk-proto"]),
     ("zk-pipeline", &["jute", "zk-proto", "zk-tree"]),
+    ("zab", &["jute", "zk-proto"]),
+    ("zk-node", &["jute", "zk-proto", "zk-tree", "zk-pipeline", "zab"]),
+    ("zk-sim", &["jute", "zk-proto", "zk-tree", "zk-pipeline", "zab", "zk-node"]),
     ("zk-storage", &["jute", "zk-proto", "zk-tree"]),
     ("zk-config", &[]),
     ("zk-admin", &[]),
-    ("zk-server", &["jute", "zk-proto", "zk-tree", "zk-pipeline", "zk-storage", "zk-config", "zk-admin"]),
+    (
+        "zk-server",
+        &[
+            "jute",
+            "zk-proto",
+            "zk-tree",
+            "zk-pipeline",
+            "zk-storage",
+            "zk-config",
+            "zk-admin",
+            "zab",
+            "zk-node",
+        ],
+    ),
     ("zkd", &["zk-config", "zk-server", "zk-storage", "zk-admin", "zk-proto", "zk-tree"]),
     ("zk-testkit", &["jute", "zk-proto"]),
 ];
 
 /// Crates that are the same in a simulation and in production.
-const DETERMINISTIC: &[&str] = &["jute", "zk-proto", "zk-tree", "zk-pipeline"];
+const DETERMINISTIC: &[&str] = &["jute", "zk-proto", "zk-tree", "zk-pipeline", "zab", "zk-node"];
 
 /// What a deterministic crate must not reach, through others either.
 const FORBIDDEN: &[&str] = &[

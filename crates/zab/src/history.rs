@@ -1,0 +1,1 @@
+//! Committed transactions that are kept in memory.

@@ -1,0 +1,1 @@
+//! A follower or an observer.

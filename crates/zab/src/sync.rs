@@ -1,0 +1,1 @@
+//! How a learner is brought to the leader's state.

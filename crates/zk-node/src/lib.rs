@@ -1,0 +1,1 @@
+//! One member of an ensemble as one state machine.
