@@ -1,1 +1,586 @@
-//! Who leads.
+//! Who leads: fast leader election without IO.
+//!
+//! ```text
+//!            start                quorum for the proposal, and the wait is over
+//!  (idle) ----------> LOOKING ------------------------------------------------> LEADING,
+//!                     ^     |     quorum of settled members, their leader too   FOLLOWING or
+//!                     |     +-------------------------------------------------> OBSERVING
+//!                     +-------------------------- start -------------------------+
+//! ```
+//! Members tell each other their proposal, take over the best one they hear of,
+//! and settle when a quorum proposes the same. The host sends what
+//! [`Election::take_outputs`] gives, in its order, and calls [`Election::tick`] at
+//! [`Election::deadline`].
+//!
+//! Safety does not rest on this module: at most one member gets a quorum to
+//! accept its epoch later on. ref: FastLeaderElection, QuorumPeer, Vote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::{debug, info};
+use zk_proto::quorum::election::{Form, Notification, PeerState};
+use zk_proto::{Epoch, PeerId, Zxid};
+
+use crate::config::{Configs, EnsembleConfig};
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
+/// Whom a member wants to lead, or follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vote {
+    /// The leader.
+    pub leader: PeerId,
+    /// The leader's last zxid when it was proposed.
+    pub zxid: Zxid,
+    /// Round of the election in which the vote was given.
+    pub round: i64,
+    /// The leader's current epoch when it was proposed; of a settled member the
+    /// epoch that the leader established.
+    pub peer_epoch: Epoch,
+}
+
+impl Vote {
+    /// Votes are compared by epoch, zxid and id. The epoch is the one the leader
+    /// finished recovering with, not that of the zxid.
+    fn rank(&self) -> (Epoch, Zxid, PeerId) {
+        (self.peer_epoch, self.zxid, self.leader)
+    }
+
+    fn of(n: &Notification) -> Self {
+        Self { leader: n.leader, zxid: n.zxid, round: n.round, peer_epoch: n.peer_epoch }
+    }
+}
+
+/// What the election needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElectionConfig {
+    /// This member.
+    pub me: PeerId,
+    /// `zookeeper.fastleader.minNotificationInterval`: after this silence in ms
+    /// the proposal is sent again.
+    pub min_interval_ms: u64,
+    /// `zookeeper.fastleader.maxNotificationInterval`: up to this the interval
+    /// doubles.
+    pub max_interval_ms: u64,
+    /// How long a proposal with a quorum waits for a better one, in ms.
+    /// ref: FastLeaderElection.finalizeWait.
+    pub finalize_ms: u64,
+    /// `reconfigEnabled`: whether a newer configuration is taken from a peer.
+    pub reconfig_enabled: bool,
+}
+
+impl ElectionConfig {
+    /// Java's defaults.
+    pub fn new(me: PeerId) -> Self {
+        Self { me, min_interval_ms: 200, max_interval_ms: 60_000, finalize_ms: 200, reconfig_enabled: false }
+    }
+}
+
+/// What the election wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ElectionOutput {
+    /// To be sent. Of several unsent ones to a member only the last one counts.
+    Send {
+        /// To whom.
+        to: PeerId,
+        /// What.
+        notification: Notification,
+    },
+    /// The election is over.
+    Elected {
+        /// The final vote.
+        vote: Vote,
+        /// Leading, Following or Observing.
+        state: PeerState,
+    },
+    /// A peer has a newer configuration. It is active in the election already and,
+    /// if its content is new, the search has begun again with it: what follows
+    /// goes to its members. The host makes it the active one everywhere else.
+    AdoptConfig(EnsembleConfig),
+}
+
+/// What was heard from a member. ref: Vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    vote: Vote,
+    state: PeerState,
+    /// Version of the notification, as far as Java keeps it.
+    version: i32,
+}
+
+impl Heard {
+    /// ref: Vote.equals.
+    fn agrees(&self, other: &Self) -> bool {
+        let looking = |h: &Self| h.state == PeerState::Looking;
+        if looking(self) || looking(other) {
+            return self.vote == other.vote;
+        }
+        // A member before 3.4.6 tells another epoch, and settled members may
+        // differ in zxid and round.
+        let one_is_ancient = (self.version > 0) != (other.version > 0);
+        self.vote.leader == other.vote.leader
+            && (one_is_ancient || self.vote.peer_epoch == other.vote.peer_epoch)
+    }
+}
+
+/// A search for a leader.
+#[derive(Debug)]
+struct Search {
+    proposal: Vote,
+    /// This round's votes. ref: recvset.
+    votes: BTreeMap<PeerId, Heard>,
+    /// What settled members say, of any round. ref: outofelection.
+    settled: BTreeMap<PeerId, Heard>,
+    /// Silence after which the proposal is sent again.
+    interval_ms: u64,
+    timer: Timer,
+}
+
+/// What a search waits for. A message that comes earlier starts the time anew.
+#[derive(Debug, Clone, Copy)]
+enum Timer {
+    /// For messages; the proposal is sent again then.
+    Resend(u64),
+    /// For something better than the proposal, which has a quorum.
+    Finalize(u64),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Never started.
+    Idle,
+    Looking(Search),
+    Settled {
+        vote: Vote,
+        state: PeerState,
+    },
+}
+
+/// One member's part in elections.
+#[derive(Debug)]
+pub struct Election {
+    config: ElectionConfig,
+    configs: Configs,
+    /// Text of the active configuration.
+    text: Bytes,
+    phase: Phase,
+    /// The logical clock.
+    round: i64,
+    /// Last zxid and current epoch of this member at the last start.
+    own: (Zxid, Epoch),
+    unreachable: BTreeSet<PeerId>,
+    outputs: Vec<ElectionOutput>,
+}
+
+impl Election {
+    /// A member that does not look for a leader yet and has no vote.
+    pub fn new(config: ElectionConfig, configs: Configs) -> Self {
+        Self {
+            config,
+            text: configs.active.to_text().into(),
+            configs,
+            phase: Phase::Idle,
+            round: 0,
+            own: (Zxid::ZERO, Epoch::default()),
+            unreachable: BTreeSet::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Begins to look for a leader. `zxid` is the last one in the log, `epoch` the
+    /// current epoch. ref: FastLeaderElection.lookForLeader.
+    pub fn start(&mut self, now: u64, zxid: Zxid, epoch: Epoch) {
+        self.own = (zxid, epoch);
+        self.search(now);
+    }
+
+    /// Takes a notification of another member.
+    /// ref: FastLeaderElection.Messenger.WorkerReceiver.
+    pub fn handle(&mut self, now: u64, from: PeerId, n: &Notification) {
+        if from == self.config.me {
+            return;
+        }
+        self.unreachable.remove(&from);
+        self.adopt_config(now, n);
+        if !self.configs.is_voter(from) {
+            return self.answer_stranger(from);
+        }
+        if matches!(n.state, PeerState::Unknown(_)) {
+            return;
+        }
+        match &self.phase {
+            Phase::Idle => {}
+            Phase::Looking(search) => {
+                if n.state == PeerState::Looking && n.round < self.round {
+                    let proposal = search.proposal;
+                    self.send(from, PeerState::Looking, proposal);
+                }
+                self.hear(now, from, n);
+            }
+            Phase::Settled { vote, state } => {
+                if n.state == PeerState::Looking {
+                    let (vote, state) = (*vote, *state);
+                    self.send(from, state, vote);
+                }
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: u64) {
+        let Phase::Looking(search) = &mut self.phase else { return };
+        match search.timer {
+            Timer::Finalize(at) if at <= now => {
+                let vote = search.proposal;
+                self.settle(vote);
+            }
+            Timer::Resend(at) if at <= now => {
+                search.interval_ms = search.interval_ms.saturating_mul(2).min(self.config.max_interval_ms);
+                search.timer = Timer::Resend(now.saturating_add(search.interval_ms));
+                self.send_proposal();
+                self.check_quorum(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// When to call [`Election::tick`].
+    pub fn deadline(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Looking(Search { timer: Timer::Resend(at) | Timer::Finalize(at), .. }) => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// What is to be done, in order.
+    pub fn take_outputs(&mut self) -> Vec<ElectionOutput> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// Whether it looks for a leader.
+    pub fn is_looking(&self) -> bool {
+        matches!(self.phase, Phase::Looking(_))
+    }
+
+    /// The final vote of the last election; none while looking.
+    pub fn vote(&self) -> Option<Vote> {
+        match &self.phase {
+            Phase::Settled { vote, .. } => Some(*vote),
+            _ => None,
+        }
+    }
+
+    /// What this member does, as it tells others; Looking before the first start.
+    pub fn state(&self) -> PeerState {
+        match &self.phase {
+            Phase::Settled { state, .. } => *state,
+            _ => PeerState::Looking,
+        }
+    }
+
+    /// The logical clock.
+    pub fn round(&self) -> i64 {
+        self.round
+    }
+
+    /// The leader's new epoch is established here: the vote tells it from now on,
+    /// so that joining members see a quorum of equal votes.
+    /// ref: QuorumPeer.updateElectionVote.
+    pub fn set_peer_epoch(&mut self, epoch: Epoch) {
+        if let Phase::Settled { vote, .. } = &mut self.phase {
+            vote.peer_epoch = epoch;
+        }
+    }
+
+    /// The configurations have changed. A member that looks for a leader goes on
+    /// with the votes it has; start again if the members are others.
+    pub fn set_configs(&mut self, configs: Configs) {
+        self.text = configs.active.to_text().into();
+        self.configs = configs;
+    }
+
+    /// The transport has lost the election connection to a peer and cannot get
+    /// another one, or it has one again.
+    pub fn reachable(&mut self, _now: u64, peer: PeerId, yes: bool) {
+        if !yes {
+            self.unreachable.insert(peer);
+            self.settle_early();
+        } else if self.unreachable.remove(&peer) && self.configs.is_voter(peer) {
+            if let Phase::Looking(search) = &self.phase {
+                let proposal = search.proposal;
+                self.send(peer, PeerState::Looking, proposal);
+            }
+        }
+    }
+
+    /// A reconfiguration named the next leader: the vote says so from now on, and
+    /// [`Election::state`] is what this member becomes without an election.
+    /// ref: QuorumPeer.updateVote, updateServerState.
+    ///
+    /// differs: the vote keeps its zxid, round and epoch, where Java forgets round
+    /// and epoch until the new leader has established its own.
+    pub fn follow_designated(&mut self, leader: PeerId) {
+        let new_state = self.state_under(leader);
+        if let Phase::Settled { vote, state } = &mut self.phase {
+            vote.leader = leader;
+            *state = new_state;
+        }
+    }
+
+    fn search(&mut self, now: u64) {
+        self.round = self.round.wrapping_add(1);
+        let interval_ms = self.config.min_interval_ms;
+        self.phase = Phase::Looking(Search {
+            proposal: self.initial_vote(),
+            votes: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            interval_ms,
+            timer: Timer::Resend(now.saturating_add(interval_ms)),
+        });
+        self.send_proposal();
+        self.check_quorum(now);
+    }
+
+    /// For oneself. Whoever has no vote proposes what is worse than anything.
+    fn initial_vote(&self) -> Vote {
+        let round = self.round;
+        match self.configs.active.is_voter(self.config.me) {
+            true => Vote { leader: self.config.me, zxid: self.own.0, round, peer_epoch: self.own.1 },
+            false => {
+                Vote { leader: PeerId(i64::MIN), zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) }
+            }
+        }
+    }
+
+    /// Makes the configuration of a looking member's message the active one if it
+    /// is newer.
+    ///
+    /// differs: with reconfiguration switched off nothing happens, where Java
+    /// starts its election again; and the message that brought the configuration
+    /// is not lost.
+    fn adopt_config(&mut self, now: u64, n: &Notification) {
+        let Form::Config { config, .. } = &n.form else { return };
+        if !self.config.reconfig_enabled || !self.is_looking() || *config == self.text {
+            return;
+        }
+        let parsed = std::str::from_utf8(config).ok().map(EnsembleConfig::parse);
+        let Some(Ok(new)) = parsed else {
+            return debug!("a peer's configuration does not parse");
+        };
+        if new.version <= self.configs.active.version {
+            return;
+        }
+        info!(version = %new.version, "configuration of a peer adopted");
+        let same = new.same_content(&self.configs.active);
+        let last_seen = self.configs.last_seen.take().filter(|c| c.version > new.version);
+        self.outputs.push(ElectionOutput::AdoptConfig(new.clone()));
+        self.set_configs(Configs { active: Arc::new(new), last_seen });
+        if !same {
+            self.search(now);
+        }
+    }
+
+    /// Whoever has no vote gets an answer at any time, so that observers and
+    /// members to come find the leader. The round is the clock here.
+    ///
+    /// differs: while looking, Java tells the vote of the election before under
+    /// the round of this one; the proposal does not send anybody to a dead leader.
+    fn answer_stranger(&mut self, to: PeerId) {
+        let (vote, state) = match &self.phase {
+            Phase::Idle => return,
+            Phase::Looking(search) => (search.proposal, PeerState::Looking),
+            Phase::Settled { vote, state } => (*vote, *state),
+        };
+        self.send(to, state, Vote { round: self.round, ..vote });
+    }
+
+    fn send(&mut self, to: PeerId, state: PeerState, vote: Vote) {
+        let notification = Notification {
+            state,
+            leader: vote.leader,
+            zxid: vote.zxid,
+            round: vote.round,
+            peer_epoch: vote.peer_epoch,
+            form: Form::Config { version: Notification::VERSION, config: self.text.clone() },
+        };
+        self.outputs.push(ElectionOutput::Send { to, notification });
+    }
+
+    /// Tells the proposal to all voters, to oneself as well.
+    /// ref: FastLeaderElection.sendNotifications.
+    fn send_proposal(&mut self) {
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let (me, proposal) = (self.config.me, search.proposal);
+        let counts = self.configs.is_voter(me) && self.configs.is_voter(proposal.leader);
+        if counts && !trustless(self.own.0) {
+            let own = Heard { vote: proposal, state: PeerState::Looking, version: 0 };
+            search.votes.insert(me, own);
+        }
+        for to in self.configs.voters() {
+            if to != me {
+                self.send(to, PeerState::Looking, proposal);
+            }
+        }
+    }
+
+    /// A voter's message while looking.
+    fn hear(&mut self, now: u64, from: PeerId, n: &Notification) {
+        let Phase::Looking(search) = &self.phase else { return };
+        let better = is_better(&self.configs, &Vote::of(n), &search.proposal);
+        match search.timer {
+            // Any better vote ends the wait, whatever its round and state.
+            Timer::Finalize(_) if !better => self.hear_nothing_better(now, from, n),
+            _ => self.weigh(now, from, n),
+        }
+    }
+
+    /// A message during the wait that is not better: the wait begins anew.
+    fn hear_nothing_better(&mut self, now: u64, from: PeerId, n: &Notification) {
+        let at = now.saturating_add(self.config.finalize_ms);
+        let Phase::Looking(search) = &mut self.phase else { return };
+        search.timer = Timer::Finalize(at);
+        let vote = Vote::of(n);
+        if n.state == PeerState::Looking && vote == search.proposal {
+            search.votes.insert(from, Heard { vote, state: n.state, version: 0 });
+            self.settle_early();
+        }
+    }
+
+    /// A message outside of the wait, or one that ends it.
+    fn weigh(&mut self, now: u64, from: PeerId, n: &Notification) {
+        let Phase::Looking(search) = &mut self.phase else { return };
+        search.timer = Timer::Resend(now.saturating_add(search.interval_ms));
+        if !self.configs.is_voter(n.leader) {
+            return debug!(leader = %n.leader, peer = %from, "vote for somebody who is no voter ignored");
+        }
+        match n.state {
+            PeerState::Looking => self.weigh_proposal(now, from, n),
+            PeerState::Following | PeerState::Leading => self.weigh_settled(from, n),
+            PeerState::Observing | PeerState::Unknown(_) => {}
+        }
+    }
+
+    fn weigh_proposal(&mut self, now: u64, from: PeerId, n: &Notification) {
+        let voter = self.configs.active.is_voter(self.config.me);
+        if voter && trustless(self.own.0) || trustless(n.zxid) || n.round < self.round {
+            return;
+        }
+        let vote = Vote::of(n);
+        let newer = n.round > self.round;
+        self.round = n.round;
+        let initial = self.initial_vote();
+        let Phase::Looking(search) = &mut self.phase else { return };
+        // A new round begins with the initial vote, whatever was proposed before.
+        let current = if newer { initial } else { search.proposal };
+        let better = is_better(&self.configs, &vote, &current);
+        if newer {
+            search.votes.clear();
+        }
+        if newer || better {
+            search.proposal = if better { vote } else { current };
+            self.send_proposal();
+        }
+        let Phase::Looking(search) = &mut self.phase else { return };
+        // The version of a looking member's message does not count.
+        search.votes.insert(from, Heard { vote, state: n.state, version: 0 });
+        self.check_quorum(now);
+    }
+
+    /// A member that has a leader: joins if a quorum has it, and the leader
+    /// itself says so. ref: FastLeaderElection.receivedFollowingNotification.
+    fn weigh_settled(&mut self, from: PeerId, n: &Notification) {
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let heard = Heard { vote: Vote::of(n), state: n.state, version: n.version() };
+        let mut joins = false;
+        if n.round == self.round {
+            // Java forgets the version here.
+            search.votes.insert(from, Heard { version: 0, ..heard });
+            joins = quorum(&self.configs, &search.votes, &heard)
+                && self.config.leader_agrees(self.round, &search.votes, &heard.vote);
+        }
+        search.settled.insert(from, heard);
+        joins |= quorum(&self.configs, &search.settled, &heard)
+            && self.config.leader_agrees(self.round, &search.settled, &heard.vote);
+        if joins {
+            self.round = n.round;
+            self.settle(heard.vote);
+        }
+    }
+
+    /// Begins to wait for something better if the proposal has a quorum.
+    fn check_quorum(&mut self, now: u64) {
+        let at = now.saturating_add(self.config.finalize_ms);
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let proposal = Heard { vote: search.proposal, state: PeerState::Looking, version: 0 };
+        if quorum(&self.configs, &search.votes, &proposal) {
+            search.timer = Timer::Finalize(at);
+            self.settle_early();
+        }
+    }
+
+    /// Ends the wait when nothing better can come.
+    ///
+    /// differs: Java always waits. The wait only makes it likelier that the best
+    /// member leads; safety does not depend on it, because a leader needs a quorum
+    /// that accepts its epoch and its history anyway.
+    fn settle_early(&mut self) {
+        let Phase::Looking(search) = &self.phase else { return };
+        let agrees = |id: &PeerId| search.votes.get(id).is_some_and(|h| h.vote == search.proposal);
+        let done = |id: &PeerId| *id == self.config.me || self.unreachable.contains(id) || agrees(id);
+        if matches!(search.timer, Timer::Finalize(_)) && self.configs.voters().iter().all(done) {
+            let vote = search.proposal;
+            self.settle(vote);
+        }
+    }
+
+    fn settle(&mut self, vote: Vote) {
+        let state = self.state_under(vote.leader);
+        info!(leader = %vote.leader, round = vote.round, zxid = %vote.zxid, ?state, "leader elected");
+        self.phase = Phase::Settled { vote, state };
+        self.outputs.push(ElectionOutput::Elected { vote, state });
+    }
+
+    /// ref: FastLeaderElection.learningState, QuorumPeer.updateLearnerType.
+    fn state_under(&self, leader: PeerId) -> PeerState {
+        let me = self.config.me;
+        match self.configs.active.members.get(&me) {
+            _ if leader == me => PeerState::Leading,
+            Some(member) if member.observer => PeerState::Observing,
+            _ => PeerState::Following,
+        }
+    }
+}
+
+impl ElectionConfig {
+    /// A quorum of followers is not enough: the leader must say that it leads. If
+    /// it is this member, the others must mean this round.
+    /// ref: FastLeaderElection.checkLeader.
+    fn leader_agrees(&self, round: i64, heard: &BTreeMap<PeerId, Heard>, vote: &Vote) -> bool {
+        match vote.leader == self.me {
+            true => vote.round == round,
+            false => heard.get(&vote.leader).is_some_and(|h| h.state == PeerState::Leading),
+        }
+    }
+}
+
+/// ref: FastLeaderElection.totalOrderPredicate.
+fn is_better(configs: &Configs, vote: &Vote, than: &Vote) -> bool {
+    configs.active.weight(vote.leader) != 0 && vote.rank() > than.rank()
+}
+
+/// Whether a quorum agrees with `vote`. ref: FastLeaderElection.getVoteTracker.
+fn quorum(configs: &Configs, heard: &BTreeMap<PeerId, Heard>, vote: &Heard) -> bool {
+    let agree = heard.iter().filter(|(_, h)| vote.agrees(h)).map(|(id, _)| *id).collect();
+    configs.has_quorum(&agree)
+}
+
+/// Whether a member says that its database may have lost something: such a
+/// member neither votes nor is voted for. ref: FileTxnSnapLog, `initialize`.
+fn trustless(zxid: Zxid) -> bool {
+    zxid.0 == -1
+}
