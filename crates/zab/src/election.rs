@@ -30,6 +30,10 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
+/// How many members without a vote are told the result of an election: as many as
+/// an ensemble can have. The others ask again.
+const MAX_STRANGERS: usize = 255;
+
 /// Whom a member wants to lead, or follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vote {
@@ -139,6 +143,8 @@ struct Search {
     /// Silence after which the proposal is sent again.
     interval_ms: u64,
     timer: Timer,
+    /// Who asked without having a vote.
+    strangers: BTreeSet<PeerId>,
 }
 
 /// What a search waits for. A message that comes earlier starts the time anew.
@@ -208,7 +214,7 @@ impl Election {
         self.unreachable.remove(&from);
         self.adopt_config(now, n);
         if !self.configs.is_voter(from) {
-            return self.answer_stranger(from);
+            return self.answer_stranger(from, n);
         }
         if matches!(n.state, PeerState::Unknown(_)) {
             return;
@@ -216,7 +222,10 @@ impl Election {
         match &self.phase {
             Phase::Idle => {}
             Phase::Looking(search) => {
-                if n.state == PeerState::Looking && n.round < self.round {
+                // differs: Java answers without a vote of its own, too, which nobody
+                // takes up and a voter answers again.
+                let lags = n.state == PeerState::Looking && n.round < self.round;
+                if lags && self.configs.is_voter(self.config.me) {
                     let proposal = search.proposal;
                     self.send(from, PeerState::Looking, proposal);
                 }
@@ -341,6 +350,7 @@ impl Election {
             settled: BTreeMap::new(),
             interval_ms,
             timer: Timer::Resend(now.saturating_add(interval_ms)),
+            strangers: BTreeSet::new(),
         });
         self.send_proposal();
         self.check_quorum(now);
@@ -390,10 +400,20 @@ impl Election {
     ///
     /// differs: while looking, Java tells the vote of the election before under
     /// the round of this one; the proposal does not send anybody to a dead leader.
-    fn answer_stranger(&mut self, to: PeerId) {
-        let (vote, state) = match &self.phase {
+    /// A stranger of a later round cannot use that answer and Java's observers
+    /// answer it, without end: it waits. All who asked are told the result.
+    fn answer_stranger(&mut self, to: PeerId, n: &Notification) {
+        let (vote, state) = match &mut self.phase {
             Phase::Idle => return,
-            Phase::Looking(search) => (search.proposal, PeerState::Looking),
+            Phase::Looking(search) => {
+                if search.strangers.len() < MAX_STRANGERS {
+                    search.strangers.insert(to);
+                }
+                if n.round > self.round {
+                    return;
+                }
+                (search.proposal, PeerState::Looking)
+            }
             Phase::Settled { vote, state } => (*vote, *state),
         };
         self.send(to, state, Vote { round: self.round, ..vote });
@@ -541,8 +561,13 @@ impl Election {
     fn settle(&mut self, vote: Vote) {
         let state = self.state_under(vote.leader);
         info!(leader = %vote.leader, round = vote.round, zxid = %vote.zxid, ?state, "leader elected");
-        self.phase = Phase::Settled { vote, state };
+        let before = std::mem::replace(&mut self.phase, Phase::Settled { vote, state });
         self.outputs.push(ElectionOutput::Elected { vote, state });
+        if let Phase::Looking(search) = before {
+            for to in search.strangers {
+                self.send(to, state, Vote { round: self.round, ..vote });
+            }
+        }
     }
 
     /// ref: FastLeaderElection.learningState, QuorumPeer.updateLearnerType.
