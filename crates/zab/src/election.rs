@@ -180,6 +180,9 @@ pub struct Election {
     /// Last zxid and current epoch of this member at the last start.
     own: (Zxid, Epoch),
     unreachable: BTreeSet<PeerId>,
+    /// The last message of each voter that looks for a leader while this member
+    /// does not, and when it came.
+    early: BTreeMap<PeerId, (u64, Notification)>,
     outputs: Vec<ElectionOutput>,
 }
 
@@ -194,6 +197,7 @@ impl Election {
             round: 0,
             own: (Zxid::ZERO, Epoch::default()),
             unreachable: BTreeSet::new(),
+            early: BTreeMap::new(),
             outputs: Vec::new(),
         }
     }
@@ -220,7 +224,7 @@ impl Election {
             return;
         }
         match &self.phase {
-            Phase::Idle => {}
+            Phase::Idle => self.keep(now, from, n),
             Phase::Looking(search) => {
                 // differs: Java answers without a vote of its own, too, which nobody
                 // takes up and a voter answers again.
@@ -232,10 +236,11 @@ impl Election {
                 self.hear(now, from, n);
             }
             Phase::Settled { vote, state } => {
+                let (vote, state) = (*vote, *state);
                 if n.state == PeerState::Looking {
-                    let (vote, state) = (*vote, *state);
                     self.send(from, state, vote);
                 }
+                self.keep(now, from, n);
             }
         }
     }
@@ -318,12 +323,14 @@ impl Election {
     pub fn reachable(&mut self, _now: u64, peer: PeerId, yes: bool) {
         if !yes {
             self.unreachable.insert(peer);
+            self.early.remove(&peer);
             self.settle_early();
-        } else if self.unreachable.remove(&peer) && self.configs.is_voter(peer) {
-            if let Phase::Looking(search) = &self.phase {
-                let proposal = search.proposal;
-                self.send(peer, PeerState::Looking, proposal);
-            }
+        } else if self.unreachable.remove(&peer)
+            && self.configs.is_voter(peer)
+            && let Phase::Looking(search) = &self.phase
+        {
+            let proposal = search.proposal;
+            self.send(peer, PeerState::Looking, proposal);
         }
     }
 
@@ -354,6 +361,23 @@ impl Election {
         });
         self.send_proposal();
         self.check_quorum(now);
+        for (from, (at, n)) in std::mem::take(&mut self.early) {
+            if now.saturating_sub(at) < interval_ms {
+                self.handle(now, from, &n);
+            }
+        }
+    }
+
+    /// Keeps a voter's message until this member looks for a leader as well.
+    ///
+    /// differs: Java drops it, and whoever noticed first that the leader is gone
+    /// tells its vote again only after the first interval. Up to then it is as
+    /// good as one that the network held up; later it may have been overtaken.
+    fn keep(&mut self, now: u64, from: PeerId, n: &Notification) {
+        match n.state {
+            PeerState::Looking => self.early.insert(from, (now, n.clone())),
+            _ => self.early.remove(&from),
+        };
     }
 
     /// For oneself. Whoever has no vote proposes what is worse than anything.
@@ -460,14 +484,23 @@ impl Election {
     }
 
     /// A message during the wait that is not better: the wait begins anew.
+    ///
+    /// differs: Java drops it. Here it may end the wait, if its sender is the last
+    /// one that had to agree, or has settled with the others.
     fn hear_nothing_better(&mut self, now: u64, from: PeerId, n: &Notification) {
         let at = now.saturating_add(self.config.finalize_ms);
         let Phase::Looking(search) = &mut self.phase else { return };
         search.timer = Timer::Finalize(at);
         let vote = Vote::of(n);
-        if n.state == PeerState::Looking && vote == search.proposal {
-            search.votes.insert(from, Heard { vote, state: n.state, version: 0 });
-            self.settle_early();
+        match n.state {
+            PeerState::Looking if vote == search.proposal => {
+                search.votes.insert(from, Heard { vote, state: n.state, version: 0 });
+                self.settle_early();
+            }
+            PeerState::Following | PeerState::Leading if self.configs.is_voter(n.leader) => {
+                self.weigh_settled(from, n);
+            }
+            _ => {}
         }
     }
 

@@ -397,7 +397,8 @@ fn faults_end_and_one_leader_is_left() {
             assert!(w.settled().is_some() && w.messages == messages, "seed {seed}, {voters} voters");
         }
     }
-    assert!(longest < 30_000, "{longest} ms");
+    println!("{longest}");
+    assert!(longest < 10_000, "{longest} ms");
 }
 
 #[test]
@@ -421,9 +422,14 @@ fn a_leader_that_is_known_to_be_gone_is_replaced_without_a_wait() {
                     w.look(i);
                 }
             }
-            let (new, took) = w.settle(5000).expect("another leader");
+            let begin = w.now;
+            while w.nodes.iter().any(|n| n.up && n.election.is_looking()) && w.now < begin + 1000 {
+                w.run(w.now + 1);
+            }
+            let took = w.now - begin;
+            assert!(took < 30, "seed {seed}, {voters} voters: {took} ms");
+            let (new, _) = w.settle(5000).expect("another leader");
             assert_eq!(new, best, "seed {seed}, {voters} voters");
-            assert!(took < 150, "seed {seed}, {voters} voters: {took} ms");
         }
     }
 }

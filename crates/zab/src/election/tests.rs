@@ -149,6 +149,30 @@ fn a_quorum_waits_for_something_better() {
     );
 }
 
+#[test]
+fn members_that_have_settled_end_the_wait() {
+    check(
+        five(1),
+        "start 7 1
+         2 looking 2 7 1 1
+         3 looking 2 7 1 1
+         at 10
+         3 following 2 7 1 1
+         2 leading 2 7 1 1",
+        expect![[r#"
+            start 7 1
+                to 2 3 4 5: Looking 1 7 1 1
+            2 looking 2 7 1 1
+                to 2 3 4 5: Looking 2 7 1 1
+            3 looking 2 7 1 1
+            at 10
+            3 following 2 7 1 1
+            2 leading 2 7 1 1
+                Following 2 7 1 1
+        "#]],
+    );
+}
+
 /// As in Java: what comes during the wait and is not better is dropped.
 #[test]
 fn a_later_round_without_a_better_vote_does_not_end_the_wait() {
@@ -697,6 +721,49 @@ fn a_settled_member_answers() {
 }
 
 #[test]
+fn a_message_that_came_a_little_early_counts() {
+    check(
+        three(1),
+        "2 looking 2 9 2 1
+         3 looking 3 7 1 1
+         3 following 3 7 1 1
+         start 7 1
+         at 10
+         2 looking 2 9 2 1",
+        expect![[r#"
+            2 looking 2 9 2 1
+            3 looking 3 7 1 1
+            3 following 3 7 1 1
+            start 7 1
+                to 2 3: Looking 1 7 1 1
+                to 2 3: Looking 2 9 2 1
+            at 10
+            2 looking 2 9 2 1
+        "#]],
+    );
+    // Not after the time in which its sender would have told it again, nor from
+    // somebody who is gone.
+    check(
+        three(1),
+        "2 looking 2 9 1 1
+         at 1
+         3 looking 2 9 1 1
+         down 3
+         at 200
+         start 7 1",
+        expect![[r#"
+            2 looking 2 9 1 1
+            at 1
+            3 looking 2 9 1 1
+            down 3
+            at 200
+            start 7 1
+                to 2 3: Looking 1 7 1 1
+        "#]],
+    );
+}
+
+#[test]
 fn the_vote_keeps_its_round_when_the_clock_has_moved_on() {
     check(
         three(3),
@@ -883,7 +950,7 @@ fn handle(election: &mut Election, from: i64, n: &Notification) -> String {
     election.handle(1000, PeerId(from), n);
     let mut trace = String::new();
     show_outputs(&election.take_outputs(), &mut trace);
-    trace
+    trace.replace("    ", "")
 }
 
 #[test]
@@ -899,11 +966,11 @@ fn a_newer_configuration_is_adopted_while_looking() {
     assert_eq!(*election.configs.active, newer);
     // The same again, an older one, and one that is none, change nothing.
     for config in [&newer, &ensemble(5, &[1], &[])] {
-        assert_eq!(handle(&mut election, 2, &with_config(config)), "    to 2: Looking 1 7 2 1\n");
+        assert_eq!(handle(&mut election, 2, &with_config(config)), "to 2: Looking 1 7 2 1\n");
     }
     let mut bad = with_config(&newer);
     bad.form = Form::Config { version: 2, config: Bytes::from_static(b"version=9\n\xff") };
-    assert_eq!(handle(&mut election, 2, &bad), "    to 2: Looking 1 7 2 1\n");
+    assert_eq!(handle(&mut election, 2, &bad), "to 2: Looking 1 7 2 1\n");
 }
 
 #[test]
@@ -934,7 +1001,7 @@ fn a_configuration_is_not_adopted_otherwise() {
     let newer = with_config(&ensemble(6, &[1, 2, 4], &[3]));
     let mut election = reconfigurable();
     run(&mut election, "start 7 1\n 2 looking 2 9 1 1\n 3 looking 2 9 1 1");
-    assert_eq!(handle(&mut election, 2, &newer), "    to 2: Following 2 9 1 1\n");
+    assert_eq!(handle(&mut election, 2, &newer), "to 2: Following 2 9 1 1\n");
     let mut election = three(1);
     run(&mut election, "start 7 1");
     assert_eq!(handle(&mut election, 2, &newer), "");
