@@ -1078,15 +1078,12 @@ fn captured(part: &str) -> Vec<(u64, i64, i64, Bytes)> {
     out
 }
 
+/// Receivers and bodies.
+type Sent = Vec<(i64, Bytes)>;
+
 /// Plays to a member what it was sent, and gives what it sends and its vote.
 /// `start` is when it began; what came earlier is taken then.
-fn replay(
-    part: &str,
-    me: i64,
-    start: u64,
-    zxid: i64,
-    epoch: i64,
-) -> (Vec<(i64, Bytes)>, Option<(Vote, PeerState)>) {
+fn replay(part: &str, me: i64, start: u64, zxid: i64, epoch: i64) -> (Sent, Option<(Vote, PeerState)>) {
     let messages = captured(part);
     let (_, _, _, body) = &messages[0];
     let Form::Config { config, .. } = Notification::decode(body).unwrap().form else { panic!("no config") };
