@@ -319,10 +319,13 @@ impl Election {
     }
 
     /// The transport has lost the election connection to a peer and cannot get
-    /// another one, or it has one again.
+    /// another one, or it has one again. Only voters matter. A voter of whom
+    /// nothing was said may still be heard from.
     pub fn reachable(&mut self, _now: u64, peer: PeerId, yes: bool) {
         if !yes {
-            self.unreachable.insert(peer);
+            if self.configs.is_voter(peer) {
+                self.unreachable.insert(peer);
+            }
             self.early.remove(&peer);
             self.settle_early();
         } else if self.unreachable.remove(&peer)

@@ -628,6 +628,24 @@ fn joining_takes_a_quorum_and_the_leader_itself() {
                 Following 3 0 1 1
         "#]],
     );
+    // Not by what was said in an earlier round.
+    check(
+        five(1),
+        "start 7 1
+         2 following 3 0 1 9
+         4 following 3 0 1 9
+         5 looking 5 7 4 1
+         3 leading 3 0 4 2",
+        expect![[r#"
+            start 7 1
+                to 2 3 4 5: Looking 1 7 1 1
+            2 following 3 0 1 9
+            4 following 3 0 1 9
+            5 looking 5 7 4 1
+                to 2 3 4 5: Looking 5 7 4 1
+            3 leading 3 0 4 2
+        "#]],
+    );
     // Votes of looking members count if all of them is equal.
     check(
         three(1),
