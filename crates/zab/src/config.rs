@@ -408,3 +408,234 @@ impl Configs {
         std::iter::once(&self.active).chain(&self.last_seen).map(Arc::as_ref)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a Java member sent it in its notifications.
+    const CAPTURED: &str = "server.1=127.0.0.1:23281:23381:participant\n\
+        server.2=127.0.0.1:23282:23382:participant\n\
+        server.3=127.0.0.1:23283:23383:participant\n\
+        server.4=127.0.0.1:23284:23384:observer\n\
+        version=0";
+
+    fn parse(text: &str) -> EnsembleConfig {
+        EnsembleConfig::parse(text).unwrap()
+    }
+
+    fn ids(ids: &[i64]) -> BTreeSet<PeerId> {
+        ids.iter().copied().map(PeerId).collect()
+    }
+
+    #[test]
+    fn the_text_of_a_java_member() {
+        let config = parse(CAPTURED);
+        assert_eq!(config.to_text(), CAPTURED);
+        assert_eq!(config.voters().collect::<BTreeSet<_>>(), ids(&[1, 2, 3]));
+        let observer = &config.members[&PeerId(4)];
+        assert!(observer.observer && observer.client.is_none());
+        assert_eq!(
+            observer.addresses,
+            [MemberAddress { host: "127.0.0.1".to_owned(), quorum_port: 23284, election_port: 23384 }]
+        );
+    }
+
+    /// What Java 3.9.4 prints for these.
+    #[test]
+    fn java_prints_the_same() {
+        for (text, java) in [
+            ("server.1=a:1:2\nversion=ff", "server.1=a:1:2:participant\nversion=ff"),
+            (
+                "server.1=a:1:2;3\nserver.2=[::1]:1:2:observer;[::]:5\nserver.3=b:1:2|a:3:4;x:7\nversion=1f",
+                "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=[0:0:0:0:0:0:0:1]:1:2:observer;\
+                 [0:0:0:0:0:0:0:0]:5\nserver.3=a:3:4|b:1:2:participant;x:7\nversion=1f",
+            ),
+            (
+                "server.1=a:1:2\nserver.2=a:1:3\nserver.3=a:2:3\nserver.9=o:1:3:observer\n\
+                 group.1=1:2\ngroup.2=3\nweight.1=2\nversion=5",
+                "server.1=a:1:2:participant\nserver.2=a:1:3:participant\nserver.3=a:2:3:participant\n\
+                 server.9=o:1:3:observer\ngroup.1=1:2\ngroup.2=3\nweight.1=2\nweight.2=1\nweight.3=1\nversion=5",
+            ),
+            (
+                "server.1=a:1:2\nserver.2=a:1:3\ngroups.1=1:2:\nweight.7=1\nweightx.1=0",
+                "server.1=a:1:2:participant\nserver.2=a:1:3:participant\ngroup.1=1:2\n\
+                 weight.1=0\nweight.2=1\nweight.7=1\nversion=0",
+            ),
+            (
+                "server.1=Z:1:2|a:3:4|B:5:6\nserver.2=a:1:2|a:1:2",
+                "server.1=B:5:6|Z:1:2|a:3:4:participant\nserver.2=a:1:2:participant\nversion=0",
+            ),
+            (
+                "server.1=a:1:2: Observer \nserver.2=[a]:+1:03;\nserver.3=a:1:2|b:1:2:observer",
+                "server.1=a:1:2:observer\nserver.2=a:1:3:participant\nserver.3=a:1:2|b:1:2:observer\nversion=0",
+            ),
+            (
+                "server.1 = a:1:2\n  server.2:a:1:3\n# c\n! d\n\nserver.3 a:1:3\nversion : 0A",
+                "server.1=a:1:2:participant\nserver.2=a:1:3:participant\nserver.3=a:1:3:participant\nversion=a",
+            ),
+            (
+                "server.-1=a:1:2\nserver.+2=a:1:3\nversion=-1",
+                "server.-1=a:1:2:participant\nserver.2=a:1:3:participant\nversion=ffffffffffffffff",
+            ),
+        ] {
+            let config = parse(text);
+            assert_eq!(config.to_text(), java, "{text}");
+            if config.version >= Zxid::ZERO {
+                assert!(parse(java).same_content(&config), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for text in [
+            "",
+            "version=0",
+            "server.1=a:1:2:observer",
+            "server.1=a:1:2\nclientPort=1",
+            "server.1=a:1:2\nserver.1=b:1:2",
+            "server.1=a:1:2\nserver.01=b:1:2",
+            "server.1=a:1:2\nversion=1\nversion=2",
+            "server.1=a:1:2\nversion=",
+            "server.1=a:1:2\nversion=ffffffffffffffff",
+            "server.1=a:1:2\nversion=0\\",
+            "server.x=a:1:2",
+            "server.=a:1:2",
+            "server.1",
+            "server.1=",
+            "server.1=a:1",
+            "server.1=a:1:1",
+            "server.1=a:1:2:3:4",
+            "server.1=a:1:2:leader",
+            "server.1=a:-1:2",
+            "server.1=a:1:65536",
+            "server.1=a: 1:2",
+            "server.1=:1:2",
+            "server.1=::1:1:2",
+            "server.1=[::1:1:2",
+            "server.1=[::1]1:1:2",
+            "server.1=|a:1:2",
+            "server.1=a:1:2:observer|b:1:2:participant",
+            "server.1=a:1:2;5;6",
+            "server.1=a:1:2;a:b:5",
+            "server.1=a:1:2;[::1]",
+            "server.1=a:1:2\nserver.2=a:1:3\ngroup.1=1",
+            "server.1=a:1:2\nserver.2=a:1:3\nweight.1=2",
+            "server.1=a:1:2\nserver.2=a:1:3\ngroup.1=1:2:7",
+            "server.1=a:1:2\nserver.2=a:1:3:observer\ngroup.1=1:2",
+            "server.1=a:1:2\nserver.2=a:1:3\ngroup.1=1:2\ngroup.2=1",
+            "server.1=a:1:2\nserver.2=a:1:3\ngroup=1:2",
+            "server.1=a:1:2\nserver.2=a:1:3\ngroup.1=",
+            "server.1=a:1:2\nserver.2=a:1:3\ngroup.1=1:2\nweight.1=-1",
+        ] {
+            assert!(EnsembleConfig::parse(text).is_err(), "{text:?}");
+        }
+        let long = format!("server.1={}:1:2", "a".repeat(MAX_CONFIG_TEXT));
+        assert_eq!(EnsembleConfig::parse(&long), Err(ConfigError::TooLong(long.len())));
+    }
+
+    #[test]
+    fn members_stand_in_the_order_of_javas_map() {
+        let text: String = (1..=30).map(|n| format!("server.{n}=a:1:2\n")).collect();
+        let order = |text: &str| -> Vec<i64> {
+            let text = parse(text).to_text();
+            let ids = text.lines().filter_map(|l| l.strip_prefix("server.")?.split_once('='));
+            ids.map(|(id, _)| id.parse().unwrap()).collect()
+        };
+        assert_eq!(order(&text), (1..=30).collect::<Vec<_>>());
+        let text =
+            "server.17=a:1:2\nserver.2=b:1:2\nserver.1=c:1:2\nserver.16=d:1:2\nserver.4294967297=e:1:2";
+        assert_eq!(order(text), [16, 4_294_967_297, 1, 17, 2]);
+    }
+
+    #[test]
+    fn the_longest_text_fits_into_a_notification() {
+        let mut text = String::from("version=7fffffffffffffff\n");
+        for n in 0.. {
+            let line = format!("server.{n}=[::]:1:2;1\n");
+            if text.len() + line.len() > MAX_CONFIG_TEXT {
+                break;
+            }
+            text.push_str(&line);
+        }
+        assert!(parse(&text).to_text().len() + 44 < zk_proto::limits::MAX_NOTIFICATION);
+    }
+
+    #[test]
+    fn majorities() {
+        let config = parse(CAPTURED);
+        for (acks, quorum) in [
+            (&[][..], false),
+            (&[1], false),
+            (&[1, 4], false),
+            (&[1, 4, 9], false),
+            (&[1, 3], true),
+            (&[1, 2, 3, 4], true),
+        ] {
+            assert_eq!(config.has_quorum(&ids(acks)), quorum, "{acks:?}");
+        }
+        let even = parse("server.1=a:1:2\nserver.2=a:1:2\nserver.3=a:1:2\nserver.4=a:1:2");
+        assert!(!even.has_quorum(&ids(&[1, 2])) && even.has_quorum(&ids(&[1, 2, 4])));
+        assert_eq!((config.weight(PeerId(1)), config.weight(PeerId(77))), (1, 1));
+    }
+
+    #[test]
+    fn groups_and_weights() {
+        let mut text: String = (1..=8).map(|n| format!("server.{n}=a:1:2\n")).collect();
+        text.push_str("group.1=1:2:3\ngroup.2=4:5:6\ngroup.3=7\ngroup.4=8\nweight.1=3\nweight.8=0\n");
+        let config = parse(&text);
+        for (acks, quorum) in [
+            (&[][..], false),
+            // The first group has weight 5: its heavy member is enough, the others are not.
+            (&[1], false),
+            (&[1, 4, 5], true),
+            (&[2, 3, 4, 5], false),
+            (&[1, 4], false),
+            (&[1, 7], true),
+            // A group of weight 0 neither wins nor counts.
+            (&[1, 8], false),
+            (&[4, 6, 7], true),
+        ] {
+            assert_eq!(config.has_quorum(&ids(acks)), quorum, "{acks:?}");
+        }
+        assert_eq!((config.weight(PeerId(1)), config.weight(PeerId(2)), config.weight(PeerId(8))), (3, 1, 0));
+    }
+
+    #[test]
+    fn content_is_compared_without_the_version() {
+        let config = parse(CAPTURED);
+        let changed = |from: &str, to: &str| parse(&CAPTURED.replace(from, to));
+        assert!(config.same_content(&changed("version=0", "version=5")));
+        for (from, to) in [
+            ("4:observer", "4:participant"),
+            ("4:observer", "4:observer;5"),
+            ("23284", "23285"),
+            ("23384", "23385"),
+            ("server.4", "server.5"),
+            ("version", "group.1=1:2:3\nversion"),
+        ] {
+            assert!(!config.same_content(&changed(from, to)), "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn both_configurations_count_during_a_reconfiguration() {
+        let old = parse("server.1=a:1:2\nserver.2=a:1:2\nserver.3=a:1:2\nversion=5");
+        let mut new = parse("server.3=b:1:2\nserver.4=a:1:2\nserver.5=a:1:2\nversion=6");
+        let mut configs = Configs::new(old);
+        assert!(configs.has_quorum(&ids(&[1, 2])));
+        configs.last_seen = Some(new.clone().into());
+        assert!(!configs.has_quorum(&ids(&[1, 2])) && !configs.has_quorum(&ids(&[3, 4])));
+        assert!(configs.has_quorum(&ids(&[1, 3, 4])));
+        assert!(configs.is_voter(PeerId(1)) && configs.is_voter(PeerId(5)) && !configs.is_voter(PeerId(6)));
+        assert_eq!(configs.voters(), ids(&[1, 2, 3, 4, 5]));
+        assert_eq!(configs.addresses(PeerId(3)).unwrap().addresses[0].host, "a");
+        assert_eq!(configs.addresses(PeerId(5)).unwrap().addresses[0].host, "a");
+        assert!(configs.addresses(PeerId(6)).is_none());
+        // One that is not newer is not asked, though its voters stay voters.
+        new.version = Zxid(5);
+        configs.last_seen = Some(new.into());
+        assert!(configs.has_quorum(&ids(&[1, 2])) && configs.is_voter(PeerId(5)));
+    }
+}

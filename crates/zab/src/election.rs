@@ -30,6 +30,10 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
+/// How many members without a vote are told the result of an election: as many as
+/// an ensemble can have. The others ask again.
+const MAX_STRANGERS: usize = 255;
+
 /// Whom a member wants to lead, or follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vote {
@@ -139,6 +143,8 @@ struct Search {
     /// Silence after which the proposal is sent again.
     interval_ms: u64,
     timer: Timer,
+    /// Who asked without having a vote.
+    strangers: BTreeSet<PeerId>,
 }
 
 /// What a search waits for. A message that comes earlier starts the time anew.
@@ -174,6 +180,9 @@ pub struct Election {
     /// Last zxid and current epoch of this member at the last start.
     own: (Zxid, Epoch),
     unreachable: BTreeSet<PeerId>,
+    /// The last message of each voter that looks for a leader while this member
+    /// does not, and when it came.
+    early: BTreeMap<PeerId, (u64, Notification)>,
     outputs: Vec<ElectionOutput>,
 }
 
@@ -188,6 +197,7 @@ impl Election {
             round: 0,
             own: (Zxid::ZERO, Epoch::default()),
             unreachable: BTreeSet::new(),
+            early: BTreeMap::new(),
             outputs: Vec::new(),
         }
     }
@@ -208,25 +218,29 @@ impl Election {
         self.unreachable.remove(&from);
         self.adopt_config(now, n);
         if !self.configs.is_voter(from) {
-            return self.answer_stranger(from);
+            return self.answer_stranger(from, n);
         }
         if matches!(n.state, PeerState::Unknown(_)) {
             return;
         }
         match &self.phase {
-            Phase::Idle => {}
+            Phase::Idle => self.keep(now, from, n),
             Phase::Looking(search) => {
-                if n.state == PeerState::Looking && n.round < self.round {
+                // differs: Java answers without a vote of its own, too, which nobody
+                // takes up and a voter answers again.
+                let lags = n.state == PeerState::Looking && n.round < self.round;
+                if lags && self.configs.is_voter(self.config.me) {
                     let proposal = search.proposal;
                     self.send(from, PeerState::Looking, proposal);
                 }
                 self.hear(now, from, n);
             }
             Phase::Settled { vote, state } => {
+                let (vote, state) = (*vote, *state);
                 if n.state == PeerState::Looking {
-                    let (vote, state) = (*vote, *state);
                     self.send(from, state, vote);
                 }
+                self.keep(now, from, n);
             }
         }
     }
@@ -305,16 +319,21 @@ impl Election {
     }
 
     /// The transport has lost the election connection to a peer and cannot get
-    /// another one, or it has one again.
+    /// another one, or it has one again. Only voters matter. A voter of whom
+    /// nothing was said may still be heard from.
     pub fn reachable(&mut self, _now: u64, peer: PeerId, yes: bool) {
         if !yes {
-            self.unreachable.insert(peer);
-            self.settle_early();
-        } else if self.unreachable.remove(&peer) && self.configs.is_voter(peer) {
-            if let Phase::Looking(search) = &self.phase {
-                let proposal = search.proposal;
-                self.send(peer, PeerState::Looking, proposal);
+            if self.configs.is_voter(peer) {
+                self.unreachable.insert(peer);
             }
+            self.early.remove(&peer);
+            self.settle_early();
+        } else if self.unreachable.remove(&peer)
+            && self.configs.is_voter(peer)
+            && let Phase::Looking(search) = &self.phase
+        {
+            let proposal = search.proposal;
+            self.send(peer, PeerState::Looking, proposal);
         }
     }
 
@@ -341,9 +360,27 @@ impl Election {
             settled: BTreeMap::new(),
             interval_ms,
             timer: Timer::Resend(now.saturating_add(interval_ms)),
+            strangers: BTreeSet::new(),
         });
         self.send_proposal();
         self.check_quorum(now);
+        for (from, (at, n)) in std::mem::take(&mut self.early) {
+            if now.saturating_sub(at) < interval_ms {
+                self.handle(now, from, &n);
+            }
+        }
+    }
+
+    /// Keeps a voter's message until this member looks for a leader as well.
+    ///
+    /// differs: Java drops it, and whoever noticed first that the leader is gone
+    /// tells its vote again only after the first interval. Up to then it is as
+    /// good as one that the network held up; later it may have been overtaken.
+    fn keep(&mut self, now: u64, from: PeerId, n: &Notification) {
+        match n.state {
+            PeerState::Looking => self.early.insert(from, (now, n.clone())),
+            _ => self.early.remove(&from),
+        };
     }
 
     /// For oneself. Whoever has no vote proposes what is worse than anything.
@@ -390,10 +427,20 @@ impl Election {
     ///
     /// differs: while looking, Java tells the vote of the election before under
     /// the round of this one; the proposal does not send anybody to a dead leader.
-    fn answer_stranger(&mut self, to: PeerId) {
-        let (vote, state) = match &self.phase {
+    /// A stranger of a later round cannot use that answer and Java's observers
+    /// answer it, without end: it waits. All who asked are told the result.
+    fn answer_stranger(&mut self, to: PeerId, n: &Notification) {
+        let (vote, state) = match &mut self.phase {
             Phase::Idle => return,
-            Phase::Looking(search) => (search.proposal, PeerState::Looking),
+            Phase::Looking(search) => {
+                if search.strangers.len() < MAX_STRANGERS {
+                    search.strangers.insert(to);
+                }
+                if n.round > self.round {
+                    return;
+                }
+                (search.proposal, PeerState::Looking)
+            }
             Phase::Settled { vote, state } => (*vote, *state),
         };
         self.send(to, state, Vote { round: self.round, ..vote });
@@ -440,14 +487,23 @@ impl Election {
     }
 
     /// A message during the wait that is not better: the wait begins anew.
+    ///
+    /// differs: Java drops it. Here it may end the wait, if its sender is the last
+    /// one that had to agree, or has settled with the others.
     fn hear_nothing_better(&mut self, now: u64, from: PeerId, n: &Notification) {
         let at = now.saturating_add(self.config.finalize_ms);
         let Phase::Looking(search) = &mut self.phase else { return };
         search.timer = Timer::Finalize(at);
         let vote = Vote::of(n);
-        if n.state == PeerState::Looking && vote == search.proposal {
-            search.votes.insert(from, Heard { vote, state: n.state, version: 0 });
-            self.settle_early();
+        match n.state {
+            PeerState::Looking if vote == search.proposal => {
+                search.votes.insert(from, Heard { vote, state: n.state, version: 0 });
+                self.settle_early();
+            }
+            PeerState::Following | PeerState::Leading if self.configs.is_voter(n.leader) => {
+                self.weigh_settled(from, n);
+            }
+            _ => {}
         }
     }
 
@@ -541,8 +597,13 @@ impl Election {
     fn settle(&mut self, vote: Vote) {
         let state = self.state_under(vote.leader);
         info!(leader = %vote.leader, round = vote.round, zxid = %vote.zxid, ?state, "leader elected");
-        self.phase = Phase::Settled { vote, state };
+        let before = std::mem::replace(&mut self.phase, Phase::Settled { vote, state });
         self.outputs.push(ElectionOutput::Elected { vote, state });
+        if let Phase::Looking(search) = before {
+            for to in search.strangers {
+                self.send(to, state, Vote { round: self.round, ..vote });
+            }
+        }
     }
 
     /// ref: FastLeaderElection.learningState, QuorumPeer.updateLearnerType.
