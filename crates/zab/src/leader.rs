@@ -67,7 +67,8 @@ pub struct Start {
     /// The newest zxid of its log; everything up to there counts as history.
     pub last: Zxid,
     /// What its tree shows. The records from here to `last` are in the
-    /// [`History`].
+    /// [`History`]. It is more than `last` after a term of office in which
+    /// nothing was proposed: then it is the begin of that epoch.
     pub applied: Zxid,
 }
 
@@ -266,6 +267,7 @@ impl Leader {
     /// A leader that has just been elected. Where it is a quorum alone, it
     /// leads at once.
     pub fn new(config: LeaderConfig, configs: Configs, start: Start, now: u64) -> Self {
+        let start = Start { last: start.last.max(start.applied), ..start };
         let mut leader = Self {
             deadline: 0,
             epoch: Epoch(start.accepted.0.saturating_add(1)),

@@ -10,9 +10,9 @@
 //! does not fit, makes the learner leave: it comes back and is synced again.
 //!
 //! What the leader commits before UPTODATE is not committed yet: the leader
-//! may have no quorum for its history. So nothing of it is applied before,
-//! except behind a snapshot, where there is no way back in any case.
-//! differs: Java applies it at NEWLEADER, and keeps it in its tree.
+//! may have no quorum for its history. So it is logged at NEWLEADER, and
+//! applied at UPTODATE.
+//! differs: Java applies at NEWLEADER, behind SNAP and TRUNC without logging.
 //!
 //! ref: Learner, Follower, Observer.
 
@@ -93,7 +93,9 @@ pub enum LearnerOutput {
     /// Store the epoch of the history.
     StoreCurrentEpoch(Epoch),
     /// Cut the log behind this zxid, and forget what is not applied behind it.
-    /// Reload the tree if it shows more.
+    /// Reload the tree if it shows more. Where the durable state shows more,
+    /// because a leader without a quorum had sent its snapshot, nothing can be
+    /// cut: leave, and come again with [`Learner::ask_for_snapshot`].
     Truncate {
         /// The newest zxid to keep.
         to: Zxid,
@@ -107,8 +109,6 @@ pub enum LearnerOutput {
         /// What it shows.
         zxid: Zxid,
     },
-    /// Apply, and do not log: the next `Persist` has it.
-    Apply(Record),
     /// Make the state as of now durable. The log goes on behind it; what the
     /// log has beyond it is gone.
     Persist,
@@ -193,6 +193,8 @@ pub struct Learner {
     /// The newest record that is in the log or behind a snapshot.
     logged: Zxid,
     applied: Zxid,
+    /// The own history is not to be built on.
+    needs_snapshot: bool,
     /// A snapshot is installed and not durable.
     snapshot: bool,
     /// Proposals without a commit, in order.
@@ -222,6 +224,7 @@ impl Learner {
             last,
             logged: last,
             applied,
+            needs_snapshot: false,
             snapshot: false,
             pending: VecDeque::new(),
             committed: VecDeque::new(),
@@ -230,6 +233,13 @@ impl Learner {
             deadline: None,
             out: Vec::new(),
         }
+    }
+
+    /// Has the leader send a snapshot and not count the own history, which is
+    /// kept until the snapshot is durable. Before the connection stands.
+    /// ref: Leader.waitForEpochAck, for the zxid -1.
+    pub fn ask_for_snapshot(&mut self) {
+        self.needs_snapshot = true;
     }
 
     /// Takes one input.
@@ -335,7 +345,8 @@ impl Learner {
         }
         (self.epoch, self.accepted) = (epoch, epoch);
         let current_epoch = fresh.then_some(self.current);
-        self.push(LearnerOutput::Send(FromLearner::AckEpoch { last_zxid: self.last, current_epoch }));
+        let last_zxid = if self.needs_snapshot { Zxid(-1) } else { self.last };
+        self.push(LearnerOutput::Send(FromLearner::AckEpoch { last_zxid, current_epoch }));
         self.stage = Stage::Mode;
     }
 }
@@ -344,9 +355,10 @@ impl Learner {
 impl Learner {
     fn mode(&mut self, packet: FromLeader) {
         match packet {
+            FromLeader::Diff { .. } | FromLeader::Trunc { .. } if self.needs_snapshot => {
+                return self.leave("no snapshot");
+            }
             FromLeader::Diff { .. } => {}
-            // differs: Java applies what follows without logging it, and takes
-            // a snapshot that is not synced.
             FromLeader::Trunc { zxid } => {
                 if zxid > self.last {
                     return self.leave("TRUNC to what was never logged");
@@ -441,12 +453,7 @@ impl Learner {
         if let (Some(config), Some(_)) = (p.config.take(), designated) {
             self.activation = Some((config, designated));
         }
-        if !self.snapshot {
-            return self.committed.push_back(p);
-        }
-        let bytes = p.bytes.take().expect("nothing is appended behind a snapshot");
-        (self.logged, self.applied) = (zxid, zxid);
-        self.push(LearnerOutput::Apply(Record { zxid, bytes }));
+        self.committed.push_back(p);
     }
 
     fn sync_inform(&mut self, zxid: Zxid, txn: Bytes, designated: Option<PeerId>) {
