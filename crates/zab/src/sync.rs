@@ -137,3 +137,102 @@ fn within(
         _ => SyncPlan::Snap,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Record;
+
+    fn z(epoch: i64, counter: u32) -> Zxid {
+        Zxid::new(zk_proto::Epoch(epoch), counter)
+    }
+
+    fn history(of: &[(i64, u32)]) -> History {
+        let mut h = History::new();
+        for (e, c) in of {
+            h.push(Record { zxid: z(*e, *c), bytes: vec![].into() });
+        }
+        h
+    }
+
+    fn decide(learner: Zxid, last: Zxid, h: &[(i64, u32)], disk: Option<&LogSpan>) -> SyncPlan {
+        plan(&SyncInput { learner, last, history: &history(h), force_snap: false, disk })
+    }
+
+    fn diff(zxid: Zxid, after: Zxid) -> SyncPlan {
+        SyncPlan::Diff { zxid, log: None, after }
+    }
+
+    fn trunc(to: Zxid) -> SyncPlan {
+        SyncPlan::Trunc { to, log: None, after: to }
+    }
+
+    #[test]
+    fn from_memory() {
+        use SyncPlan::*;
+        // Epoch 1 ended at 5, epoch 2 at 3.
+        let h: &[_] = &[(1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (2, 3)];
+        let old: &[_] = &[(1, 3), (1, 4), (1, 5)];
+        for (case, learner, last, h, expected) in [
+            ("2: equal", z(2, 3), z(2, 3), h, diff(z(2, 3), z(2, 3))),
+            ("2: equal, the first start", z(0, 0), z(0, 0), &[], diff(z(0, 0), z(0, 0))),
+            ("2: equal, nothing yet in the epoch", z(2, 0), z(2, 0), old, diff(z(2, 0), z(2, 0))),
+            ("3: one too many", z(2, 4), z(2, 3), h, trunc(z(2, 3))),
+            ("3: of an old epoch, none in the new one", z(1, 6), z(2, 0), old, trunc(z(1, 5))),
+            ("3: of an epoch between", z(2, 1), z(3, 0), old, trunc(z(1, 5))),
+            ("4: inside", z(1, 4), z(2, 3), h, diff(z(2, 3), z(1, 4))),
+            ("4: the oldest", z(1, 3), z(2, 3), h, diff(z(2, 3), z(1, 3))),
+            ("4: the newest, an epoch has begun", z(1, 5), z(2, 0), old, diff(z(1, 5), z(1, 5))),
+            ("4: the begin of an epoch", z(2, 0), z(2, 3), h, diff(z(2, 3), z(2, 0))),
+            ("4: one too many, cross-epoch", z(1, 6), z(2, 3), h, Snap),
+            ("4: one too many in an epoch", z(2, 1), z(2, 2), &[(1, 5), (2, 2)], trunc(z(1, 5))),
+            ("5: below", z(1, 2), z(2, 3), h, NeedLog),
+            ("5: below, from nothing", z(0, 0), z(2, 3), h, NeedLog),
+            ("5: below an empty history", z(1, 4), z(1, 5), &[], NeedLog),
+            ("6: ahead at the begin of an epoch", z(3, 0), z(2, 3), h, Snap),
+            ("6: no TRUNC to what is in no log", z(3, 1), z(3, 0), &[], Snap),
+            ("3: without a history", z(1, 6), z(1, 5), &[], trunc(z(1, 5))),
+            ("5: one that asks for a snapshot", Zxid(-1), z(1, 5), old, NeedLog),
+        ] {
+            assert_eq!(decide(learner, last, h, None), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn from_the_log() {
+        use SyncPlan::Snap;
+        let h: &[_] = &[(2, 3), (2, 4)];
+        let span = |at_or_before, next, durable| LogSpan { at_or_before, next, usable: true, durable };
+        let (min, max) = (z(2, 3), z(2, 4));
+        let diff = |learner| SyncPlan::Diff { zxid: max, log: Some((learner, min)), after: min };
+        let trunc = |to| SyncPlan::Trunc { to, log: Some((to, min)), after: min };
+        for (case, learner, disk, expected) in [
+            ("there", z(1, 2), span(Some(z(1, 2)), Some(z(1, 3)), max), diff(z(1, 2))),
+            ("begin of an epoch", z(2, 0), span(Some(z(1, 9)), Some(z(2, 1)), max), diff(z(2, 0))),
+            ("one too many", z(2, 1), span(Some(z(1, 9)), Some(z(2, 2)), max), trunc(z(1, 9))),
+            ("one too many, cross-epoch", z(1, 10), span(Some(z(1, 9)), Some(z(2, 1)), max), Snap),
+            ("before the log", z(0, 0), span(None, Some(z(1, 1)), max), Snap),
+            ("the log ends early", z(1, 2), span(Some(z(1, 2)), Some(z(1, 3)), z(2, 2)), Snap),
+            ("just long enough", z(1, 2), span(Some(z(1, 2)), Some(z(1, 3)), min), diff(z(1, 2))),
+            ("no log at all", z(1, 2), span(None, None, z(0, 0)), Snap),
+            ("for one that asks for a snapshot", Zxid(-1), span(None, Some(z(1, 1)), max), Snap),
+        ] {
+            assert_eq!(decide(learner, max, h, Some(&disk)), expected, "{case}");
+        }
+        let unusable = LogSpan { usable: false, ..span(Some(z(1, 2)), Some(z(1, 3)), max) };
+        assert_eq!(decide(z(1, 2), max, h, Some(&unusable)), Snap);
+        // Meanwhile the history went on; or what was asked for is no matter any more.
+        let disk = span(Some(z(2, 3)), Some(z(2, 4)), max);
+        assert_eq!(
+            decide(z(2, 3), max, h, Some(&disk)),
+            SyncPlan::Diff { zxid: max, log: None, after: z(2, 3) }
+        );
+    }
+
+    #[test]
+    fn everybody_gets_a_snapshot_by_force() {
+        let h = history(&[(1, 1)]);
+        let input = SyncInput { learner: z(1, 1), last: z(1, 1), history: &h, force_snap: true, disk: None };
+        assert_eq!(plan(&input), SyncPlan::Snap);
+    }
+}
