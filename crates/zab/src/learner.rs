@@ -492,7 +492,10 @@ impl Learner {
     }
 
     fn up_to_date(&mut self) {
-        if let Some((config, designated)) = self.activation.take()
+        // differs: Java also puts a configuration in force that NEWLEADER told
+        // of and that is only proposed. It comes again with its commit.
+        let done = self.committed.back().map_or(self.logged, |p| p.zxid).max(Zxid::new(self.epoch, 0));
+        if let Some((config, designated)) = self.activation.take().filter(|(c, _)| c.version <= done)
             && self.activate(config, designated)
         {
             return self.leave("the configuration changes a role");

@@ -241,18 +241,18 @@ impl World {
         self.next_link += 1;
         node.learner = Some((learner, link));
         self.pipes.insert(link, (id, Pipe::default()));
-        self.to_leader(LeaderInput::LinkUp(link));
-        self.to_learner(id, LearnerInput::Connected);
+        self.tell_leader(LeaderInput::LinkUp(link));
+        self.tell_learner(id, LearnerInput::Connected);
     }
 
     fn disconnect(&mut self, link: LinkId) {
         if let Some((id, _)) = self.pipes.remove(&link) {
             self.nodes.get_mut(&id).unwrap().leave();
-            self.to_leader(LeaderInput::LinkDown(link));
+            self.tell_leader(LeaderInput::LinkDown(link));
         }
     }
 
-    fn to_leader(&mut self, input: LeaderInput) {
+    fn tell_leader(&mut self, input: LeaderInput) {
         if let Some((_, leader, history)) = &mut self.leader {
             leader.handle(self.now, input, history);
             self.leader_outputs();
@@ -309,7 +309,7 @@ impl World {
                     usable: true,
                     durable: node.durable_zxid(),
                 };
-                self.to_leader_inner(LeaderInput::LogSpan { link, span });
+                self.tell_leader_only(LeaderInput::LogSpan { link, span });
             }
             LeaderOutput::StreamLog { link, after, upto } => {
                 let records = node.log.iter().filter(|r| r.zxid > after && r.zxid <= upto).cloned();
@@ -318,14 +318,14 @@ impl World {
                     self.queue(link, Down::Message(FromLeader::Commit { zxid }));
                 }
                 self.count("from log");
-                self.to_leader_inner(LeaderInput::Streamed(link));
+                self.tell_leader_only(LeaderInput::Streamed(link));
             }
             LeaderOutput::StreamSnapshot { link, zxid } => {
                 let state = State { zxid, ..node.tree.clone() };
                 assert!(node.tree.zxid == zxid);
                 self.queue(link, Down::Snapshot(state));
                 self.count("snap");
-                self.to_leader_inner(LeaderInput::Streamed(link));
+                self.tell_leader_only(LeaderInput::Streamed(link));
             }
             LeaderOutput::Established { epoch } => {
                 assert!(self.epochs.insert(epoch), "an epoch has one leader");
@@ -347,13 +347,13 @@ impl World {
     }
 
     /// The outputs are taken by the loop that is running.
-    fn to_leader_inner(&mut self, input: LeaderInput) {
+    fn tell_leader_only(&mut self, input: LeaderInput) {
         if let Some((_, leader, history)) = &mut self.leader {
             leader.handle(self.now, input, history);
         }
     }
 
-    fn to_learner(&mut self, id: PeerId, input: LearnerInput) {
+    fn tell_learner(&mut self, id: PeerId, input: LearnerInput) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some((mut learner, link)) = node.learner.take() else { return };
         learner.handle(self.now, input);
@@ -443,12 +443,12 @@ impl World {
                 FromLeader::Snap { zxid }
             }
         };
-        self.to_learner(id, LearnerInput::Packet(message));
+        self.tell_learner(id, LearnerInput::Packet(message));
     }
 
     fn deliver_up(&mut self, link: LinkId) {
         if let Some(message) = self.pipes.get_mut(&link).and_then(|(_, p)| p.up.pop_front()) {
-            self.to_leader(LeaderInput::Packet(link, message));
+            self.tell_leader(LeaderInput::Packet(link, message));
         }
     }
 
@@ -457,8 +457,8 @@ impl World {
         node.fsync();
         let upto = node.durable_zxid();
         match &self.leader {
-            Some((me, ..)) if *me == id => self.to_leader(LeaderInput::Synced { upto }),
-            _ => self.to_learner(id, LearnerInput::Synced { upto }),
+            Some((me, ..)) if *me == id => self.tell_leader(LeaderInput::Synced { upto }),
+            _ => self.tell_learner(id, LearnerInput::Synced { upto }),
         }
     }
 
@@ -503,7 +503,7 @@ impl World {
             self.pipes.remove(&link);
             // A crashed process does not leave in order.
             self.nodes.get_mut(&id).unwrap().learner = None;
-            self.to_leader(LeaderInput::LinkDown(link));
+            self.tell_leader(LeaderInput::LinkDown(link));
         }
         let (node, rng) = (self.nodes.get_mut(&id).unwrap(), &mut self.rng);
         node.crash(rng);

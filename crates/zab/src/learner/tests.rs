@@ -186,7 +186,10 @@ fn a_diff_is_durable_before_the_epoch_and_the_epoch_before_the_ack() {
     inputs.push(LearnerInput::Synced { upto: Zxid(E2 + 1) });
     inputs.extend(packets([commit(E2 + 2)]));
     inputs.push(LearnerInput::Synced { upto: Zxid(E2 + 2) });
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         Connected
             INFO observer=false 0x1
         LEADERINFO 0x200000000
@@ -214,7 +217,8 @@ fn a_diff_is_durable_before_the_epoch_and_the_epoch_before_the_ack() {
             Commit { upto: Zxid(8589934594) }
         Synced { upto: Zxid(8589934594) }
             ACK 0x200000002
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -222,22 +226,30 @@ fn the_same_epoch_is_not_confirmed_twice() {
     let mut l = learner(false, 2, 1, E1 + 5, E1 + 5);
     let mut inputs = vec![LearnerInput::Connected];
     inputs.extend(packets([leader_info(2)]));
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         Connected
             INFO observer=false 0x2
         LEADERINFO 0x200000000
             ACKEPOCH 0x100000005 -1
-    "#]]);
+    "#]],
+    );
     let mut l = learner(true, 3, 1, E1 + 5, E1 + 5);
     let mut inputs = vec![LearnerInput::Connected];
     inputs.extend(packets([leader_info(2), leader_info(4)]));
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         Connected
             INFO observer=true 0x3
         LEADERINFO 0x200000000
             Leave { why: "the leader's epoch is older than the promised one" }
         LEADERINFO 0x400000000
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -250,7 +262,10 @@ fn a_cut_log_and_a_snapshot() {
         new_leader(2),
         FromLeader::UpToDate,
     ]);
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         TRUNC 0x100000004
             Truncate { to: Zxid(4294967300) }
         PROPOSAL 0x200000001
@@ -263,7 +278,8 @@ fn a_cut_log_and_a_snapshot() {
             Commit { upto: Zxid(8589934593) }
             ACK 0x200000000
             Serve { epoch: Epoch(2) }
-    "#]]);
+    "#]],
+    );
     let mut l = registered(false, E1 + 5);
     let inputs = packets([
         FromLeader::Snap { zxid: Zxid(E1 + 2) },
@@ -274,7 +290,10 @@ fn a_cut_log_and_a_snapshot() {
         FromLeader::UpToDate,
         commit(E2 + 1),
     ]);
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         SNAP 0x100000002
             InstallSnapshot { zxid: Zxid(4294967298) }
         PROPOSAL 0x100000003
@@ -292,7 +311,8 @@ fn a_cut_log_and_a_snapshot() {
             append 0x200000001
         COMMIT 0x200000001
             Commit { upto: Zxid(8589934593) }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -325,7 +345,10 @@ fn an_observer_is_informed() {
     ]);
     inputs.push(LearnerInput::Synced { upto: Zxid(E2 + 2) });
     inputs.extend(packets([inform(E2 + 4)]));
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         INFORM 0x200000001
             inform 0x200000001
         SYNC 0x0
@@ -340,7 +363,8 @@ fn an_observer_is_informed() {
         Synced { upto: Zxid(8589934594) }
         INFORM 0x200000004
             Leave { why: "proposal out of order" }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -349,7 +373,10 @@ fn acks_come_in_order_and_not_before_the_log_is_durable() {
     let mut inputs = packets([proposal(E2 + 1), proposal(E2 + 2), proposal(E2 + 3), commit(E2 + 1)]);
     inputs.extend([2, 2, 3].map(|n| LearnerInput::Synced { upto: Zxid(E2 + n) }));
     inputs.extend(packets([commit(E2 + 2), commit(E2 + 3)]));
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         PROPOSAL 0x200000001
             append 0x200000001
         PROPOSAL 0x200000002
@@ -368,7 +395,8 @@ fn acks_come_in_order_and_not_before_the_log_is_durable() {
             Commit { upto: Zxid(8589934594) }
         COMMIT 0x200000003
             Commit { upto: Zxid(8589934595) }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -388,7 +416,10 @@ fn what_comes_twice_while_it_is_synced_is_passed_over() {
         FromLeader::Ping { zxid: Zxid(E2) },
         FromLeader::UpToDate,
     ]);
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         DIFF 0x100000006
         PROPOSAL 0x100000005
         COMMIT 0x100000005
@@ -407,7 +438,8 @@ fn what_comes_twice_while_it_is_synced_is_passed_over() {
             Commit { upto: Zxid(4294967302) }
             ACK 0x200000000
             Serve { epoch: Epoch(2) }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -504,7 +536,10 @@ fn a_configuration_takes_effect_with_its_commit() {
             FromLeader::CommitAndActivate { zxid, designated: PeerId(3) },
         ]));
     }
-    check(&mut l, inputs, expect![[r#"
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
         DIFF 0x100000005
         NEWLEADER 0x200000000
             seen config 0x200000000
@@ -527,5 +562,38 @@ fn a_configuration_takes_effect_with_its_commit() {
             Commit { upto: Zxid(8589934594) }
             activate config 0x200000002 Some(PeerId(3))
             Leave { why: "the configuration changes a role" }
-    "#]]);
+    "#]],
+    );
+}
+
+#[test]
+fn a_configuration_that_is_only_proposed_waits_for_its_commit() {
+    let mut l = registered(false, E1 + 5);
+    let zxid = Zxid(E2 + 1);
+    let inputs = packets([
+        FromLeader::Diff { zxid: Zxid(E1 + 5) },
+        FromLeader::Proposal { zxid, txn: reconfig(zxid.0, false) },
+        FromLeader::NewLeader { zxid: Zxid(E2), config: Some(text(zxid.0, false).into()) },
+        FromLeader::UpToDate,
+        FromLeader::CommitAndActivate { zxid, designated: PeerId(1) },
+    ]);
+    check(
+        &mut l,
+        inputs,
+        expect![[r#"
+        DIFF 0x100000005
+        PROPOSAL 0x200000001
+            seen config 0x200000001
+        NEWLEADER 0x200000000
+            StoreCurrentEpoch(Epoch(2))
+            ACK 0x200000000
+        UPTODATE 0xffffffffffffffff
+            ACK 0x200000000
+            Serve { epoch: Epoch(2) }
+            append 0x200000001
+        COMMITANDACTIVATE 0x200000001
+            Commit { upto: Zxid(8589934593) }
+            activate config 0x200000001 Some(PeerId(1))
+    "#]],
+    );
 }
