@@ -1,7 +1,9 @@
 //! Committed transactions that are kept in memory.
 //!
 //! A learner that missed a little is brought up from here without reading the
-//! log. ref: ZKDatabase.committedLog.
+//! log. A leader adds what it commits; for a learner the host adds what it
+//! applies, cuts with [`History::truncate`] what is cut from the log, and
+//! clears for a snapshot. ref: ZKDatabase.committedLog.
 
 use std::collections::VecDeque;
 
