@@ -6,8 +6,8 @@
 //!  what it promised  in the epoch         the history          commits, pings
 //! ```
 //! Each phase but the last has `initLimit` ticks; then the leader resigns.
-//! A link walks through [`link::Stage`]. A packet that has no place in its
-//! stage closes that link and nothing else.
+//! A packet that has no place in its link's stage closes that link and nothing
+//! else.
 //!
 //! The host closes all links when the leader resigns, and hands over what came
 //! from the network before it calls [`Leader::tick`], so that packets that
