@@ -162,7 +162,7 @@ fn parse_address(text: &str) -> Option<(MemberAddress, Option<bool>)> {
 }
 
 /// Who belongs to the ensemble and how votes count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnsembleConfig {
     /// Zxid of the reconfiguration that made it; 0 for one written by hand.
     pub version: Zxid,
