@@ -19,7 +19,6 @@ use zk_tree::Tree;
 
 use crate::auth::Identities;
 use crate::pipeline::{InFlight, Pipeline, State, WaitingRead};
-use crate::session::Owner;
 use crate::{ConnId, Input, Now, Output};
 
 /// What a learner waits for.
@@ -36,7 +35,7 @@ pub(crate) struct Learner {
     /// Syncs that the leader has answered, and what must be applied before.
     released: VecDeque<(SessionId, Zxid)>,
     /// Who waits for the leader's word on a session, in the order of asking.
-    revalidating: HashMap<SessionId, VecDeque<Waiter>>,
+    revalidating: HashMap<SessionId, VecDeque<Connecting>>,
     touched: BTreeSet<SessionId>,
 }
 
@@ -47,12 +46,11 @@ enum Waiting {
     Read(WaitingRead),
 }
 
+/// A client that goes on with a session.
 #[derive(Debug)]
-enum Waiter {
-    /// A client that goes on with a session.
-    Connect { conn: ConnId, timeout: i32 },
-    /// A session that stayed while the leader changed.
-    Kept,
+struct Connecting {
+    conn: ConnId,
+    timeout: i32,
 }
 
 impl Learner {
@@ -149,11 +147,7 @@ impl Learner {
                 w => with.insert(w.conn()),
             };
         }
-        for w in self.revalidating.values().flatten() {
-            if let Waiter::Connect { conn, .. } = w {
-                without.insert(*conn);
-            }
-        }
+        without.extend(self.revalidating.values().flatten().map(|c| c.conn));
         (with, without)
     }
 }
@@ -195,7 +189,10 @@ impl Pipeline {
             Input::Connect { conn, session: SessionId::NONE, timeout } => self.ask_session(conn, timeout),
             Input::Connect { conn, session, timeout } => {
                 let timeout = self.sessions.get(session).map_or(timeout, |s| s.timeout);
-                self.ask_leader(session, timeout, Waiter::Connect { conn, timeout });
+                if let Some(l) = self.learner() {
+                    l.revalidating.entry(session).or_default().push_back(Connecting { conn, timeout });
+                }
+                self.outputs.push(Output::Revalidate { session, timeout });
             }
             Input::Write { conn, session, xid, request, ids } => {
                 if !self.speaks(session) {
@@ -220,19 +217,14 @@ impl Pipeline {
 
     fn learn_read(&mut self, read: WaitingRead, tree: &Tree) {
         let session = read.session;
+        if !self.speaks(session) {
+            return;
+        }
         if !read.is_sync() {
-            if self.sessions.open(session).is_none() {
-                self.stats.dropped += 1;
-                return;
-            }
-            self.heard(session);
             if self.learner().is_some_and(|l| l.lines.contains_key(&session)) {
                 return self.wait(session, Waiting::Read(read));
             }
             return self.run_read(read, tree);
-        }
-        if !self.speaks(session) {
-            return;
         }
         self.forward(session, read.header.xid, OpCode::Sync, read.body.clone(), Some(&read.ids));
         let Some(l) = self.learner() else { return };
@@ -248,43 +240,43 @@ impl Pipeline {
         }
     }
 
-    /// Whether the session takes requests. A leader knows which learner speaks
-    /// for a session; one that stayed here is told to it before its first request.
+    /// Whether the session takes requests.
     fn speaks(&mut self, session: SessionId) -> bool {
-        let Some(s) = self.sessions.open(session) else {
+        let open = self.sessions.open(session).is_some();
+        if open {
+            self.heard(session);
+        } else {
             self.stats.dropped += 1;
-            return false;
-        };
-        let timeout = s.timeout;
-        if s.owner.replace(Owner::Local).is_none() {
-            self.ask_leader(session, timeout, Waiter::Kept);
         }
-        self.heard(session);
-        true
+        open
     }
 
     /// The number of the session is given here, and the leader keeps to it.
     fn ask_session(&mut self, conn: ConnId, timeout: i32) {
         let session = self.sessions.allocate();
         self.sessions.add(session, timeout, 0);
-        let s = self.sessions.open(session).expect("session was just added");
-        (s.conn, s.owner) = (Some(conn), Some(Owner::Local));
+        self.sessions.open(session).expect("session was just added").conn = Some(conn);
         self.wait(session, Waiting::Write { conn, cxid: Xid(0), op: OpCode::CreateSession });
         let body = encode(&WriteRequest::CreateSession { timeout });
         self.forward(session, Xid(0), OpCode::CreateSession, body, None);
-    }
-
-    fn ask_leader(&mut self, session: SessionId, timeout: i32, waiter: Waiter) {
-        if let Some(l) = self.learner() {
-            l.revalidating.entry(session).or_default().push_back(waiter);
-        }
-        self.outputs.push(Output::Revalidate { session, timeout });
     }
 
     fn forward(&mut self, session: SessionId, cxid: Xid, op: OpCode, body: Bytes, ids: Option<&Identities>) {
         let ids = ids.map(|ids| ids.to_vec());
         self.stats.forwarded += 1;
         self.outputs.push(Output::Forward(Forwarded { session, cxid, op, body, ids }));
+    }
+
+    /// A transaction came into the tree past this pipeline, while it had no role:
+    /// a client of ours that has asked for it has gone elsewhere, and what its old
+    /// connection still brings must not come behind it.
+    pub fn applied_elsewhere(&mut self, h: &TxnHeader) {
+        if !matches!(self.state, State::Idle) {
+            return;
+        }
+        if let Some(conn) = self.sessions.open(h.session).and_then(|s| s.conn.take()) {
+            self.close(conn);
+        }
     }
 
     /// The next transaction is committed. [`Pipeline::apply`] applies it.
@@ -304,22 +296,17 @@ impl Pipeline {
     /// The leader's answer on a session: the oldest of those who wait for it gets it.
     pub fn revalidated(&mut self, session: SessionId, valid: bool) {
         let Some(l) = self.learner() else { return };
-        let Some(waiters) = l.revalidating.get_mut(&session) else {
+        let Some(line) = l.revalidating.get_mut(&session) else {
             return tracing::warn!(%session, "the leader answers for a session that nobody waits for");
         };
-        let waiter = waiters.pop_front();
-        if waiters.is_empty() {
+        let oldest = line.pop_front();
+        if line.is_empty() {
             l.revalidating.remove(&session);
         }
-        match (waiter, valid) {
-            (Some(Waiter::Connect { conn, timeout }), true) => self.reopen(conn, session, timeout),
-            (Some(Waiter::Connect { conn, .. }), false) => self.outputs.push(Output::Refused { conn }),
-            (Some(Waiter::Kept), false) => {
-                if let Some(conn) = self.sessions.get(session).and_then(|s| s.conn) {
-                    self.close(conn);
-                }
-            }
-            (Some(Waiter::Kept), true) | (None, _) => {}
+        match oldest {
+            Some(c) if valid => self.reopen(c.conn, session, c.timeout),
+            Some(c) => self.outputs.push(Output::Refused { conn: c.conn }),
+            None => {}
         }
     }
 

@@ -40,6 +40,9 @@
 //!   the order in which they came, then calls [`Pipeline::apply`] as above.
 //!   [`Pipeline::heard`] stands for [`Pipeline::touch`].
 //! - Before [`Pipeline::stand_down`] everything committed is applied.
+//! - Without a role, client inputs wait at the host, in their order; those of a
+//!   connection that goes are dropped. The header of each transaction that the
+//!   host applies itself goes to [`Pipeline::applied_elsewhere`].
 
 pub mod auth;
 pub mod leading;
@@ -66,8 +69,9 @@ pub use pipeline::{Pipeline, PipelineConfig, PipelineStats};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
 
-/// A learner's connection as the host of the leader numbers it. Never used twice
-/// in a process.
+/// A learner as the host of the leader numbers it: by its connection, or by its id
+/// if the host takes nothing more from an old connection once there is a new one.
+/// Then sessions whose clients stayed connected to the learner can go on to write.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkRef(pub u64);
 

@@ -207,8 +207,8 @@ impl Pipeline {
     }
 
     /// Leaves the role. Closed are the connections with a write, a sync or a
-    /// connect request whose fate is unknown, with all that waited behind, and
-    /// with `close_all` all others. The rest keep their sessions. What is
+    /// connect request whose fate is unknown, with all that waited behind, those
+    /// whose session has written elsewhere, and with `close_all` all others. The rest keep their sessions. What is
     /// committed and not applied stays, for [`Pipeline::apply`]; on a learner its
     /// askers are closed as well.
     pub fn stand_down(&mut self, close_all: bool) {
@@ -217,6 +217,8 @@ impl Pipeline {
             State::Leader(_) => self.drop_uncommitted(),
             State::Learner(l) => l.unsettled(),
         };
+        // The next leader does not know who has gone elsewhere.
+        lost.extend(self.sessions.strayed());
         if close_all {
             lost.extend(self.sessions.connections());
         }
@@ -306,6 +308,7 @@ impl Pipeline {
         s.owner = Some(Owner::Local);
         let old = s.conn.replace(conn);
         let timeout = s.timeout;
+        self.sessions.set_elsewhere(session, false);
         if let Some(old) = old.filter(|old| *old != conn) {
             self.outputs.push(Output::Close { conn: old });
         }
@@ -348,7 +351,11 @@ impl Pipeline {
                 l.prep.applied(h.zxid);
                 f.asker.map(|conn| (conn, f.op))
             }
-            State::Learner(l) => l.answered(&h),
+            State::Learner(l) => {
+                let asked = l.answered(&h);
+                self.sessions.set_elsewhere(h.session, asked.is_none());
+                asked
+            }
             State::Idle => f.asker.map(|conn| (conn, f.op)),
         };
         if self.last_write.get(&h.session) == Some(&h.zxid) {

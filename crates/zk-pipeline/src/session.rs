@@ -45,9 +45,11 @@ pub struct Live {
     pub closing: bool,
     /// The connection that speaks for it now.
     pub conn: Option<ConnId>,
-    /// Through which server it speaks. `None`: nobody was heard since the role
-    /// began. On a learner: whether the leader knows that it is this one.
+    /// Through which server it speaks, as a leader knows it. `None`: it has not
+    /// written since the role began.
     pub owner: Option<Owner>,
+    /// Its last transaction was asked for on another server, as a learner sees it.
+    elsewhere: bool,
 }
 
 /// The sessions of this member and when they expire.
@@ -97,6 +99,18 @@ impl Sessions {
         self.live.values().filter_map(|s| s.conn).collect()
     }
 
+    /// A transaction of the session was applied that was asked for here, or not.
+    pub fn set_elsewhere(&mut self, id: SessionId, elsewhere: bool) {
+        if let Some(s) = self.live.get_mut(&id) {
+            s.elsewhere = elsewhere;
+        }
+    }
+
+    /// Connections whose session was last seen to write elsewhere, in order.
+    pub fn strayed(&self) -> BTreeSet<ConnId> {
+        self.live.values().filter(|s| s.elsewhere).filter_map(|s| s.conn).collect()
+    }
+
     /// These connections speak for nobody any more.
     pub fn detach(&mut self, conns: &BTreeSet<ConnId>) {
         for s in self.live.values_mut() {
@@ -127,7 +141,8 @@ impl Sessions {
     pub fn add(&mut self, id: SessionId, timeout: i32, now: u64) {
         self.remove(id);
         let bucket = self.bucket_for(timeout, now);
-        self.live.insert(id, Live { timeout, bucket, closing: false, conn: None, owner: None });
+        let live = Live { timeout, bucket, closing: false, conn: None, owner: None, elsewhere: false };
+        self.live.insert(id, live);
         if self.timed {
             self.buckets.entry(bucket).or_default().insert(id);
         }
