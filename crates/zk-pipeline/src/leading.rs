@@ -126,7 +126,10 @@ impl Pipeline {
                 .map_err(RequestError::from),
             OpCode::CloseSession => Ok(WriteRequest::CloseSession),
             op => match self.admit(now, session, owner, false) {
-                Standing::Open => decode(op, &body),
+                Standing::Open => {
+                    self.close_local(session);
+                    decode(op, &body)
+                }
                 Standing::Moved => Err(RequestError::SessionMoved),
                 Standing::Ended => Err(RequestError::SessionExpired),
             },
@@ -163,10 +166,15 @@ impl Pipeline {
         }
         let s = self.sessions.open(session).expect("touch found it open");
         s.owner = Some(Owner::Link(from));
-        if let Some(conn) = s.conn {
+        self.close_local(session);
+        true
+    }
+
+    /// The session speaks through a learner: a connection here is an old one.
+    fn close_local(&mut self, session: SessionId) {
+        if let Some(conn) = self.sessions.open(session).and_then(|s| s.conn.take()) {
             self.close(conn);
         }
-        true
     }
 
     /// A learner's PING says that the session was heard of.

@@ -208,9 +208,9 @@ impl Pipeline {
 
     /// Leaves the role. Closed are the connections with a write, a sync or a
     /// connect request whose fate is unknown, with all that waited behind, those
-    /// whose session has written elsewhere, and with `close_all` all others. The rest keep their sessions. What is
-    /// committed and not applied stays, for [`Pipeline::apply`]; on a learner its
-    /// askers are closed as well.
+    /// whose session has written elsewhere, and with `close_all` all others. The
+    /// rest keep their sessions. What is committed and not applied stays, for
+    /// [`Pipeline::apply`]; on a learner its askers are closed as well.
     pub fn stand_down(&mut self, close_all: bool) {
         let (mut lost, without_session) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => Default::default(),
@@ -310,7 +310,11 @@ impl Pipeline {
         let timeout = s.timeout;
         self.sessions.set_elsewhere(session, false);
         if let Some(old) = old.filter(|old| *old != conn) {
-            self.outputs.push(Output::Close { conn: old });
+            if matches!(&self.state, State::Leader(l) if !l.ensemble) {
+                self.outputs.push(Output::Close { conn: old });
+            } else {
+                self.close(old);
+            }
         }
         self.outputs.push(Output::Session { conn, session, timeout });
     }
@@ -356,7 +360,12 @@ impl Pipeline {
                 self.sessions.set_elsewhere(h.session, asked.is_none());
                 asked
             }
-            State::Idle => f.asker.map(|conn| (conn, f.op)),
+            State::Idle => {
+                if f.asker.is_none() {
+                    self.applied_elsewhere(&h);
+                }
+                f.asker.map(|conn| (conn, f.op))
+            }
         };
         if self.last_write.get(&h.session) == Some(&h.zxid) {
             self.last_write.remove(&h.session);

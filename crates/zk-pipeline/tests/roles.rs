@@ -542,6 +542,26 @@ fn what_was_left_behind_does_not_overtake() {
 }
 
 #[test]
+fn what_is_committed_when_a_role_ends_is_applied_after_it() {
+    let mut c = Cluster::new();
+    let (s, t) = (c.session(0, 1), c.session(1, 2));
+    c.input(0, write(1, s, 1, create("/a", 0)));
+    c.input(1, write(2, t, 1, create("/b", 0)));
+    while c.step_up(1) || c.step_commit() || c.step_down(1) {}
+    for i in 0..2 {
+        c.members[i].pipeline.stand_down(false);
+        c.take();
+        assert_eq!(c.members[i].pipeline.role(), Role::Idle);
+    }
+    assert_eq!(codes(&c.told(2)), [CLOSED], "a learner does not look into what is to come");
+    c.stop(0, false);
+    assert_eq!(codes(&c.told(1)), [(1, 0)]);
+    c.serve(2);
+    c.settle();
+    assert!(c.told(2).is_empty() && c.members[0].tree.get("/b").is_some());
+}
+
+#[test]
 fn the_counter_of_an_epoch_ends() {
     let tree = Tree::new(OPTIONS);
     let now = Now { mono: 0, wall: 0 };
