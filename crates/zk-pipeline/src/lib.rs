@@ -9,9 +9,13 @@
 //! A stand-alone server reports its own log as the quorum; an ensemble puts its
 //! acks between `Output::Append` and [`Pipeline::committed`].
 //!
+//! A member has a [`Role`]. A stand-alone server leads from its start and for
+//! ever. A member of an ensemble begins without a role and goes from one to the
+//! next, while its clients may stay connected.
+//!
 //! Modules in reading order: [`auth`] (who may do what), [`session`] (when a
-//! session ends), [`prep`] (request to transaction), [`pipeline`] (order, commit,
-//! apply), [`read`], [`reply`].
+//! session ends), [`prep`] (request to transaction), [`pipeline`] (roles, order,
+//! commit, apply), [`leading`], [`learning`], [`read`], [`reply`].
 //!
 //! # The host's duties
 //! In this order, for each round of the thread that owns the pipeline:
@@ -24,8 +28,25 @@
 //!    released: a thread that reads the new state then has its events in front.
 //! 4. at [`Pipeline::deadline`]: for each of [`Pipeline::due_sessions`] tell with
 //!    [`Pipeline::touch`] when it was last heard of, then [`Pipeline::tick`].
+//!
+//! In an ensemble besides:
+//! - A sync must come here as `Input::Read` even if nothing of its connection is
+//!   waiting: a connection's own thread cannot answer it.
+//! - A leader gives the requests of its learners to [`Pipeline::forwarded`], but
+//!   not their syncs: the answer to one is sent behind the commit of what was
+//!   [`Pipeline::last_proposed`] when it came, at once if that is committed.
+//! - A learner gives what is committed to [`Pipeline::commit_learned`] and the
+//!   leader's answers to [`Pipeline::revalidated`] and [`Pipeline::synced`], in
+//!   the order in which they came, then calls [`Pipeline::apply`] as above.
+//!   [`Pipeline::heard`] stands for [`Pipeline::touch`].
+//! - Before [`Pipeline::stand_down`] everything committed is applied.
+//! - Without a role, client inputs wait at the host, in their order; those of a
+//!   connection that goes are dropped. The header of each transaction that the
+//!   host applies itself goes to [`Pipeline::applied_elsewhere`].
 
 pub mod auth;
+pub mod leading;
+pub mod learning;
 pub mod pipeline;
 pub mod prep;
 pub mod read;
@@ -36,6 +57,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zk_proto::client::{RequestHeader, WatcherKind, WriteRequest};
+use zk_proto::quorum::packet::Forwarded;
 use zk_proto::{SessionId, Xid, Zxid};
 use zk_tree::Fired;
 use zk_tree::watch::WatchKind;
@@ -46,6 +68,31 @@ pub use pipeline::{Pipeline, PipelineConfig, PipelineStats};
 /// A connection as the shell numbers it. Never used twice in a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
+
+/// A learner as the host of the leader numbers it: by its connection, or by its id
+/// if the host takes nothing more from an old connection once there is a new one.
+/// Then sessions whose clients stayed connected to the learner can go on to write.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkRef(pub u64);
+
+/// What a member does with its clients' requests.
+///
+/// ```text
+///            lead               learn
+///  Leader <-------- Idle ------------> Learner
+///         -------->      <------------
+///        stand_down         stand_down
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It looks for a leader and takes nothing.
+    Idle,
+    /// It prepares transactions, for learners as well. A stand-alone server, too.
+    Leader,
+    /// It forwards writes and applies what its leader has committed: a follower
+    /// or an observer.
+    Learner,
+}
 
 /// Both clocks, read once a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +159,16 @@ pub enum Input {
 pub enum Output {
     /// To be made durable. Comes in zxid order.
     Append(LogRecord),
+    /// To the leader, as a REQUEST. Learners only.
+    Forward(Forwarded),
+    /// To the leader, as a REVALIDATE, in the order of these two outputs.
+    /// Learners only.
+    Revalidate {
+        /// Which session.
+        session: SessionId,
+        /// Its time-out in ms.
+        timeout: i32,
+    },
     /// The session is live: send a `ConnectResponse` with its time-out.
     Session {
         /// To whom.

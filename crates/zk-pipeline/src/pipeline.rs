@@ -1,4 +1,4 @@
-//! Order, commit, apply.
+//! Roles, order, commit, apply.
 //!
 //! ```text
 //!  Input::Write --prep--> in flight --Append--> log ... committed --apply--> Reply
@@ -7,23 +7,26 @@
 //! A read that comes while its session has a write in flight runs right after
 //! that write is applied and before anything later is: replies of a session
 //! stay in order, and a read never sees a later write of its own session.
+//! That is the leader's order, and a stand-alone server's; a learner's, which is
+//! the same for a client, stands in [`crate::learning`].
 //! ref: CommitProcessor; behaviour row 19.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use jute::Reader;
-use zk_proto::client::{ReadRequest, RequestHeader, WatcherKind, WriteRequest};
-use zk_proto::txn::LogEntry;
-use zk_proto::{ErrorCode, OpCode, SessionId, Xid, Zxid};
+use zk_proto::client::{ReadRequest, RequestHeader, WatcherKind};
+use zk_proto::txn::{LogEntry, Txn, TxnHeader};
+use zk_proto::{ErrorCode, OpCode, SessionId, Zxid};
 use zk_tree::watch::WatchKind;
-use zk_tree::{Effects, Tree};
+use zk_tree::{Effects, Tree, TxnResult};
 
 use crate::auth::{AuthPolicy, Identities};
-use crate::prep::{Asker, Prep};
+use crate::learning::Learner;
+use crate::prep::Prep;
 use crate::read::{self, ReadContext, Watches};
-use crate::session::Sessions;
-use crate::{ConnId, Input, LogRecord, Now, Output, reply};
+use crate::session::{Owner, Sessions};
+use crate::{ConnId, Input, Now, Output, Role, reply};
 
 /// What the pipeline needs to know. `Default` is Java's default.
 #[derive(Debug, Clone)]
@@ -84,67 +87,168 @@ pub struct PipelineStats {
     pub dropped: u64,
     /// Containers and TTL nodes that the reaper asked to delete.
     pub reaped: u64,
+    /// Requests that went to the leader.
+    pub forwarded: u64,
 }
 
-/// A write between its preparation and its application.
+/// A transaction between its preparation, or a learner's hearing of its commit,
+/// and its application.
 #[derive(Debug)]
-struct InFlight {
-    entry: LogEntry,
-    /// Who gets the reply; nobody for the server's own requests.
-    asker: Option<ConnId>,
-    op: OpCode,
-    /// Reads of the same session that came after it.
-    waiting: Vec<WaitingRead>,
+pub(crate) struct InFlight {
+    pub(crate) entry: LogEntry,
+    /// Who gets the reply; nobody here for the server's own requests, for those
+    /// of learners, and on a learner, where the session's line tells.
+    pub(crate) asker: Option<ConnId>,
+    pub(crate) op: OpCode,
+    /// Reads of the same session that came after it, and syncs of any.
+    pub(crate) waiting: Vec<WaitingRead>,
 }
 
 #[derive(Debug)]
-struct WaitingRead {
-    conn: ConnId,
-    session: SessionId,
-    header: RequestHeader,
-    body: Bytes,
-    ids: Identities,
+pub(crate) struct WaitingRead {
+    pub(crate) conn: ConnId,
+    pub(crate) session: SessionId,
+    pub(crate) header: RequestHeader,
+    pub(crate) body: Bytes,
+    pub(crate) ids: Identities,
+}
+
+impl WaitingRead {
+    pub(crate) fn is_sync(&self) -> bool {
+        self.header.op == OpCode::Sync.to_i32()
+    }
+}
+
+/// What a role needs besides sessions and transactions in flight. See [`Role`].
+#[derive(Debug)]
+pub(crate) enum State {
+    Idle,
+    Leader(Box<Leader>),
+    Learner(Box<Learner>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) prep: Prep,
+    /// Whether there are others who can begin a new epoch.
+    pub(crate) ensemble: bool,
 }
 
 /// One member's sessions and writes.
 #[derive(Debug)]
 pub struct Pipeline {
-    config: PipelineConfig,
-    sessions: Sessions,
-    prep: Prep,
-    flight: VecDeque<InFlight>,
-    /// Each session's last write in `flight`.
-    last_write: HashMap<SessionId, Zxid>,
-    committed: Zxid,
-    outputs: Vec<Output>,
+    pub(crate) config: PipelineConfig,
+    pub(crate) state: State,
+    pub(crate) sessions: Sessions,
+    pub(crate) flight: VecDeque<InFlight>,
+    /// Each session's last write in `flight`. Only a leader fills it.
+    pub(crate) last_write: HashMap<SessionId, Zxid>,
+    pub(crate) committed: Zxid,
+    pub(crate) outputs: Vec<Output>,
+    /// Connections that were told to close and have requests under way: one that
+    /// was lost must not be overtaken by those that came after it.
+    pub(crate) closed: BTreeSet<ConnId>,
     buffer: BytesMut,
-    next_check: u64,
-    reap: VecDeque<String>,
-    next_reap: u64,
-    stats: PipelineStats,
+    pub(crate) next_check: u64,
+    pub(crate) reap: VecDeque<String>,
+    pub(crate) next_reap: u64,
+    pub(crate) stats: PipelineStats,
 }
 
 impl Pipeline {
-    /// A pipeline on top of a recovered tree: its sessions are armed as if they
-    /// had been heard of now. Ephemerals without a session were removed by recovery.
+    /// A stand-alone server's pipeline on top of a recovered tree: its sessions
+    /// are armed as if they had been heard of now. Ephemerals without a session
+    /// were removed by recovery.
     pub fn new(config: PipelineConfig, tree: &Tree, now: Now) -> Self {
-        let mut sessions = Sessions::new(config.tick_ms, config.first_session);
-        for (id, timeout) in tree.sessions() {
-            sessions.add(id, timeout, now.mono);
+        let mut new = Self::idle(config, tree);
+        new.lead(now, tree, tree.last_zxid());
+        if let State::Leader(l) = &mut new.state {
+            l.ensemble = false;
         }
+        new
+    }
+
+    /// A member of an ensemble that has no role yet.
+    pub fn idle(config: PipelineConfig, tree: &Tree) -> Self {
         Self {
-            prep: Prep::new(config.clone(), tree),
-            sessions,
+            state: State::Idle,
+            sessions: Sessions::new(config.tick_ms, config.first_session),
             flight: VecDeque::new(),
             last_write: HashMap::new(),
             committed: tree.last_zxid(),
             outputs: Vec::new(),
+            closed: BTreeSet::new(),
             buffer: BytesMut::new(),
-            next_check: now.mono + config.container_check_ms,
+            next_check: 0,
             reap: VecDeque::new(),
-            next_reap: now.mono,
+            next_reap: 0,
             stats: PipelineStats::default(),
             config,
+        }
+    }
+
+    /// What it does at present.
+    pub fn role(&self) -> Role {
+        match self.state {
+            State::Idle => Role::Idle,
+            State::Leader(_) => Role::Leader,
+            State::Learner(_) => Role::Learner,
+        }
+    }
+
+    /// A role begins on top of `tree`: only its sessions are left.
+    pub(crate) fn begin(&mut self, tree: &Tree, heard_at: Option<u64>) {
+        assert_eq!(self.role(), Role::Idle, "a role begins when the one before has ended");
+        assert!(self.flight.is_empty(), "what is committed is applied before a role begins");
+        self.last_write.clear();
+        for conn in self.sessions.reset(tree.sessions(), heard_at) {
+            self.close(conn);
+        }
+    }
+
+    /// Leaves the role. Closed are the connections with a write, a sync or a
+    /// connect request whose fate is unknown, with all that waited behind, those
+    /// whose session has written elsewhere, and with `close_all` all others. The
+    /// rest keep their sessions. What is committed and not applied stays, for
+    /// [`Pipeline::apply`]; on a learner its askers are closed as well.
+    pub fn stand_down(&mut self, close_all: bool) {
+        let (mut lost, without_session) = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => Default::default(),
+            State::Leader(_) => self.drop_uncommitted(),
+            State::Learner(l) => l.unsettled(),
+        };
+        // The next leader does not know who has gone elsewhere.
+        lost.extend(self.sessions.strayed());
+        if close_all {
+            lost.extend(self.sessions.connections());
+        }
+        self.sessions.detach(&lost);
+        self.sessions.detach(&without_session);
+        for conn in lost.difference(&without_session) {
+            self.close(*conn);
+        }
+        // They have not asked for anything that could come late.
+        self.outputs.extend(without_session.into_iter().map(|conn| Output::Close { conn }));
+    }
+
+    /// Who has asked for it, those that have a session and those that wait for one.
+    fn drop_uncommitted(&mut self) -> (BTreeSet<ConnId>, BTreeSet<ConnId>) {
+        let (mut with, mut without) = (BTreeSet::new(), BTreeSet::new());
+        let committed = self.committed;
+        let keep = self.flight.iter().take_while(|f| f.entry.header.zxid <= committed).count();
+        for f in self.flight.drain(keep..) {
+            let created = f.op == OpCode::CreateSession;
+            if created { &mut without } else { &mut with }.extend(f.asker);
+            with.extend(f.waiting.iter().map(|read| read.conn));
+        }
+        self.last_write.retain(|_, zxid| *zxid <= committed);
+        (with, without)
+    }
+
+    /// Closes a connection; what else it has asked for is not looked at.
+    pub(crate) fn close(&mut self, conn: ConnId) {
+        if self.closed.insert(conn) {
+            self.outputs.push(Output::Close { conn });
         }
     }
 
@@ -158,9 +262,12 @@ impl Pipeline {
         self.stats
     }
 
-    /// Writes that are not applied yet.
+    /// Requests that are not answered yet.
     pub fn outstanding(&self) -> usize {
-        self.flight.len()
+        match &self.state {
+            State::Learner(l) => self.flight.len() + l.waiting(),
+            _ => self.flight.len(),
+        }
     }
 
     /// What is to be done, in order.
@@ -175,104 +282,57 @@ impl Pipeline {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input, tree: &Tree) {
-        match input {
-            Input::Connect { conn, session, timeout } => self.connect(now, conn, session, timeout, tree),
-            Input::Write { conn, session, xid, request, ids } => {
-                if !self.sessions.touch(session, now.mono) {
-                    self.stats.dropped += 1;
-                    return;
-                }
-                let closes = matches!(request, Ok(WriteRequest::CloseSession));
-                let who = Asker { session, cxid: xid, ids: &ids };
-                self.propose(now, tree, who, request.as_ref().map_err(|e| *e), Some(conn));
-                if closes {
-                    self.sessions.set_closing(session);
-                }
-            }
-            Input::Read { conn, session, header, body, ids } => {
-                if !self.sessions.touch(session, now.mono) {
-                    self.stats.dropped += 1;
-                    return;
-                }
-                let read = WaitingRead { conn, session, header, body, ids };
-                match self.last_in_flight(session) {
-                    Some(w) => w.waiting.push(read),
-                    None => self.run_read(read, tree),
-                }
-            }
-            Input::Disconnected { conn, session } => {
-                if let Some(s) = self.sessions.open(session)
-                    && s.conn == Some(conn)
-                {
-                    s.conn = None;
-                }
-            }
+        match (&self.state, input) {
+            (_, Input::Disconnected { conn, session }) => self.disconnected(conn, session),
+            (_, Input::Write { conn, .. } | Input::Read { conn, .. })
+                if !self.closed.is_empty() && self.closed.contains(&conn) => {}
+            (State::Leader(_), input) => self.lead_input(now, input, tree),
+            (State::Learner(_), input) => self.learn_input(input, tree),
+            (State::Idle, Input::Connect { conn, .. }) => self.outputs.push(Output::Close { conn }),
+            (State::Idle, Input::Write { conn, .. } | Input::Read { conn, .. }) => self.close(conn),
         }
     }
 
-    fn connect(&mut self, now: Now, conn: ConnId, session: SessionId, timeout: i32, tree: &Tree) {
-        if session == SessionId::NONE {
-            let id = self.sessions.allocate();
-            self.sessions.add(id, timeout, now.mono);
-            self.sessions.open(id).expect("session was just added").conn = Some(conn);
-            let who = Asker { session: id, cxid: Xid(0), ids: &[] };
-            return self.propose(now, tree, who, Ok(&WriteRequest::CreateSession { timeout }), Some(conn));
+    fn disconnected(&mut self, conn: ConnId, session: SessionId) {
+        self.closed.remove(&conn);
+        if let Some(s) = self.sessions.open(session)
+            && s.conn == Some(conn)
+        {
+            s.conn = None;
         }
-        if !self.sessions.touch(session, now.mono) {
-            return self.outputs.push(Output::Refused { conn });
-        }
-        let s = self.sessions.open(session).expect("touch found it open");
+    }
+
+    /// The connection speaks for the open session from now on.
+    pub(crate) fn take_over(&mut self, session: SessionId, conn: ConnId) {
+        let s = self.sessions.open(session).expect("it was looked up before");
+        s.owner = Some(Owner::Local);
         let old = s.conn.replace(conn);
         let timeout = s.timeout;
+        self.sessions.set_elsewhere(session, false);
         if let Some(old) = old.filter(|old| *old != conn) {
-            self.outputs.push(Output::Close { conn: old });
+            if matches!(&self.state, State::Leader(l) if !l.ensemble) {
+                self.outputs.push(Output::Close { conn: old });
+            } else {
+                self.close(old);
+            }
         }
         self.outputs.push(Output::Session { conn, session, timeout });
     }
 
-    fn propose(
-        &mut self,
-        now: Now,
-        tree: &Tree,
-        who: Asker<'_>,
-        request: Result<&WriteRequest, jute::DecodeError>,
-        asker: Option<ConnId>,
-    ) {
-        let op = request.map_or(OpCode::Multi, WriteRequest::op);
-        let (entry, error) = self.prep.prepare(now, tree, who, request);
-        if let Some(e) = error {
-            tracing::debug!(session = %who.session, zxid = %entry.header.zxid, op = op.name(), "{e}");
-        }
-        let zxid = entry.header.zxid;
-        let mut bytes = BytesMut::with_capacity(128);
-        entry.encode(&mut bytes);
-        self.outputs.push(Output::Append(LogRecord { zxid, bytes: bytes.freeze() }));
-        self.stats.proposals += 1;
-        if asker.is_some() {
-            self.last_write.insert(who.session, zxid);
-        }
-        self.flight.push_back(InFlight { entry, asker, op, waiting: Vec::new() });
-    }
-
-    fn last_in_flight(&mut self, session: SessionId) -> Option<&mut InFlight> {
-        let zxid = *self.last_write.get(&session)?;
-        let first = self.flight.front()?.entry.header.zxid;
-        let at = usize::try_from(zxid.0.checked_sub(first.0)?).ok()?;
-        let found = self.flight.get_mut(at)?;
-        assert_eq!(found.entry.header.zxid, zxid, "writes in flight are without a gap");
-        Some(found)
-    }
-
     /// The log is durable up to here, by a quorum.
+    ///
+    /// # Panics
+    /// If it was not proposed here, or this is no leader.
     pub fn committed(&mut self, upto: Zxid) {
         assert!(upto >= self.committed, "commits go forward: {upto} after {}", self.committed);
-        assert!(upto <= self.prep.last_zxid(), "commit of {upto}, which was not proposed");
+        assert!(self.last_proposed() >= Some(upto), "commit of {upto}, which was not proposed");
         self.committed = upto;
     }
 
     /// Applies at most `max` committed transactions. True: there are more.
     /// `effects.touched` grows by what the mirror has to write.
     pub fn apply(&mut self, now: Now, tree: &mut Tree, effects: &mut Effects, max: usize) -> bool {
+        self.settle_syncs(tree);
         for _ in 0..max {
             match self.flight.front() {
                 Some(f) if f.entry.header.zxid <= self.committed => {}
@@ -280,6 +340,7 @@ impl Pipeline {
             }
             let f = self.flight.pop_front().expect("front was there");
             self.apply_one(now, f, tree, effects);
+            self.settle_syncs(tree);
         }
         self.flight.front().is_some_and(|f| f.entry.header.zxid <= self.committed)
     }
@@ -287,44 +348,100 @@ impl Pipeline {
     fn apply_one(&mut self, now: Now, f: InFlight, tree: &mut Tree, effects: &mut Effects) {
         let h = f.entry.header;
         let result = tree.apply(&f.entry, effects);
-        self.prep.applied(h.zxid);
         self.stats.applied += 1;
         self.outputs.extend(effects.fired.drain(..).map(Output::Event));
+        let asked = match &mut self.state {
+            State::Leader(l) => {
+                l.prep.applied(h.zxid);
+                f.asker.map(|conn| (conn, f.op))
+            }
+            State::Learner(l) => {
+                let asked = l.answered(&h);
+                self.sessions.set_elsewhere(h.session, asked.is_none());
+                asked
+            }
+            State::Idle => {
+                if f.asker.is_none() {
+                    self.applied_elsewhere(&h);
+                }
+                f.asker.map(|conn| (conn, f.op))
+            }
+        };
         if self.last_write.get(&h.session) == Some(&h.zxid) {
             self.last_write.remove(&h.session);
         }
-        match h.op {
-            OpCode::CreateSession => self.session_created(now, &f, h.session),
-            OpCode::CloseSession => self.session_closed(&f, h.session, h.cxid, h.zxid),
+        match &f.entry.txn {
+            Txn::CreateSession { timeout } => self.session_created(now, asked, h.session, *timeout),
+            Txn::CloseSession { .. } => self.session_closed(asked, &h),
             _ => {
-                if let Some(conn) = f.asker {
-                    reply::applied(&mut self.buffer, h.cxid, h.zxid, f.op, &result);
-                    self.reply(conn, Vec::new(), false);
+                if let Some((conn, op)) = asked {
+                    self.answer(conn, op, &h, &result);
                 }
             }
         }
         for read in f.waiting {
-            self.run_read(read, tree);
+            if read.is_sync() && self.last_write.get(&read.session) == Some(&h.zxid) {
+                self.last_write.remove(&read.session);
+            }
+            if self.closed.is_empty() || !self.closed.contains(&read.conn) {
+                self.run_read(read, tree);
+            }
+        }
+        if asked.is_some() {
+            self.run_line(h.session, tree);
         }
     }
 
-    fn session_created(&mut self, now: Now, f: &InFlight, session: SessionId) {
-        // The time that the log took is not the client's.
-        self.sessions.touch(session, now.mono);
+    fn answer(&mut self, conn: ConnId, op: OpCode, h: &TxnHeader, result: &TxnResult) {
+        if h.op == OpCode::Error {
+            match op {
+                // Else a client that has gone elsewhere could take it for an
+                // answer. ref: FinalRequestProcessor.
+                _ if result.err == ErrorCode::SessionMoved => return self.close(conn),
+                OpCode::CreateSession => {
+                    self.sessions.remove(h.session);
+                    return self.outputs.push(Output::Refused { conn });
+                }
+                OpCode::CloseSession => self.sessions.set_open(h.session),
+                _ => {}
+            }
+        }
+        reply::applied(&mut self.buffer, h.cxid, h.zxid, op, result);
+        self.reply(conn, Vec::new(), false);
+    }
+
+    fn session_created(
+        &mut self,
+        now: Now,
+        asked: Option<(ConnId, OpCode)>,
+        session: SessionId,
+        timeout: i32,
+    ) {
+        // A learner hears of it here. The time that the log took is not the client's.
+        match self.sessions.get(session) {
+            Some(_) => drop(self.sessions.touch(session, now.mono)),
+            None => self.sessions.add(session, timeout, now.mono),
+        }
         let timeout = self.sessions.get(session).map(|s| s.timeout);
-        if let (Some(conn), Some(timeout)) = (f.asker, timeout) {
+        if let (Some((conn, _)), Some(timeout)) = (asked, timeout) {
             self.outputs.push(Output::Session { conn, session, timeout });
         }
     }
 
-    fn session_closed(&mut self, f: &InFlight, session: SessionId, cxid: Xid, zxid: Zxid) {
-        let live = self.sessions.remove(session);
-        if let Some(conn) = f.asker {
-            reply::error(&mut self.buffer, cxid, zxid, ErrorCode::Ok);
+    fn session_closed(&mut self, asked: Option<(ConnId, OpCode)>, h: &TxnHeader) {
+        let live = self.sessions.remove(h.session);
+        let asker = asked.map(|(conn, _)| conn);
+        if let Some(conn) = asker {
+            reply::error(&mut self.buffer, h.cxid, h.zxid, ErrorCode::Ok);
             self.reply(conn, Vec::new(), true);
         }
         // Whoever else speaks for the session has nothing to say any more.
-        if let Some(conn) = live.and_then(|s| s.conn).filter(|c| Some(*c) != f.asker) {
+        let mut others = BTreeSet::new();
+        if let State::Learner(l) = &mut self.state {
+            others = l.forget(h.session);
+        }
+        others.extend(live.and_then(|s| s.conn));
+        for conn in others.into_iter().filter(|c| Some(*c) != asker) {
             self.outputs.push(Output::Close { conn });
         }
     }
@@ -334,7 +451,7 @@ impl Pipeline {
         self.outputs.push(Output::Reply { conn, frames, watches, close });
     }
 
-    fn run_read(&mut self, read: WaitingRead, tree: &Tree) {
+    pub(crate) fn run_read(&mut self, read: WaitingRead, tree: &Tree) {
         let WaitingRead { conn, session, header, body, ids } = read;
         let zxid = tree.last_zxid();
         let Some(op) = OpCode::from_i32(header.op).filter(|op| ReadRequest::covers(*op)) else {
@@ -359,6 +476,9 @@ impl Pipeline {
 
     /// When to call [`Pipeline::tick`] at the latest, monotonic ms.
     pub fn deadline(&self) -> Option<u64> {
+        if !matches!(self.state, State::Leader(_)) {
+            return None;
+        }
         let reap = if self.reap.is_empty() { self.next_check } else { self.next_reap };
         Some(self.sessions.deadline().map_or(reap, |s| s.min(reap)))
     }
@@ -371,32 +491,6 @@ impl Pipeline {
     /// The session was heard of at `heard_at`, monotonic ms.
     pub fn touch(&mut self, session: SessionId, heard_at: u64) {
         self.sessions.touch(session, heard_at);
-    }
-
-    /// Ends sessions whose time is over and reaps containers.
-    pub fn tick(&mut self, now: Now, tree: &Tree) {
-        for session in self.sessions.expire(now.mono) {
-            tracing::info!(%session, "session expired");
-            self.stats.expired += 1;
-            let who = Asker { session, cxid: Xid(0), ids: &[] };
-            self.propose(now, tree, who, Ok(&WriteRequest::CloseSession), None);
-            self.sessions.set_closing(session);
-        }
-        if now.mono >= self.next_check {
-            self.next_check = now.mono + self.config.container_check_ms.max(1);
-            let never_used = self.config.container_max_never_used_ms;
-            self.reap = tree.reap_candidates(now.wall, never_used).into();
-        }
-        // Spread over the minute. ref: ContainerManager.checkContainers.
-        let gap = 60_000 / u64::from(self.config.container_max_per_minute.max(1));
-        while now.mono >= self.next_reap
-            && let Some(path) = self.reap.pop_front()
-        {
-            self.next_reap = self.next_reap.max(now.mono.saturating_sub(1000)) + gap.max(1);
-            self.stats.reaped += 1;
-            let who = Asker { session: SessionId::NONE, cxid: Xid(0), ids: &[] };
-            self.propose(now, tree, who, Ok(&WriteRequest::DeleteContainer { path }), None);
-        }
     }
 }
 

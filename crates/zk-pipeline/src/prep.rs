@@ -35,7 +35,7 @@ pub enum RequestError {
     /// The path is null where Java stumbles over it.
     #[error("path is null")]
     NullPath,
-    /// A multi that does not decode.
+    /// A multi that does not decode, or anything of a learner.
     #[error("body does not decode: {0}")]
     Undecodable(#[from] jute::DecodeError),
     /// Not switched on, or not there in a stand-alone server.
@@ -78,6 +78,12 @@ pub enum RequestError {
     /// A part of a multi before this one failed.
     #[error("an earlier part failed")]
     EarlierPart,
+    /// The session speaks through another server now.
+    #[error("session has moved")]
+    SessionMoved,
+    /// The session is unknown or closing.
+    #[error("session has ended")]
+    SessionExpired,
 }
 
 impl RequestError {
@@ -98,6 +104,8 @@ impl RequestError {
             Self::InvalidAcl(_) => ErrorCode::InvalidAcl,
             Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
             Self::EarlierPart => ErrorCode::RuntimeInconsistency,
+            Self::SessionMoved => ErrorCode::SessionMoved,
+            Self::SessionExpired => ErrorCode::SessionExpired,
         }
     }
 }
@@ -175,14 +183,14 @@ impl<'a> View<'a> {
 }
 
 impl Prep {
-    /// Nothing in flight on top of `tree`.
-    pub fn new(config: PipelineConfig, tree: &Tree) -> Self {
+    /// Nothing in flight on top of `tree`; the next zxid is the one after `last`.
+    pub fn new(config: PipelineConfig, tree: &Tree, last: Zxid) -> Self {
         Self {
             config,
             overlay: HashMap::new(),
             flight: VecDeque::new(),
             digest: tree.digest(),
-            last: tree.last_zxid(),
+            last,
             undo: None,
         }
     }
@@ -208,18 +216,17 @@ impl Prep {
         now: Now,
         tree: &Tree,
         who: Asker<'_>,
-        request: Result<&WriteRequest, jute::DecodeError>,
+        request: Result<&WriteRequest, RequestError>,
     ) -> (LogEntry, Option<RequestError>) {
         // A stand-alone server has no leader to elect: the counter runs over
         // into the epoch, as in Java.
         self.last = Zxid(self.last.0 + 1);
-        let op = request.map_or(OpCode::Multi, WriteRequest::op);
+        let op = request.as_ref().map_or(OpCode::Error, |r| r.op());
         let mut header =
             TxnHeader { session: who.session, cxid: who.cxid, zxid: self.last, time: now.wall, op };
         self.undo = Some(Vec::new());
         let before = self.digest;
-        let done =
-            request.map_err(RequestError::from).and_then(|request| self.request(tree, who, &header, request));
+        let done = request.and_then(|request| self.request(tree, who, &header, request));
         match done {
             Ok(txn) => {
                 self.undo = None;

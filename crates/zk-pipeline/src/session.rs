@@ -3,12 +3,36 @@
 //! Sessions expire in buckets of one tick, so that the work is by bucket and a
 //! session lives between its time-out and its time-out plus a tick after it was
 //! last heard of. (ref: SessionTrackerImpl, ExpiryQueue.roundToNextInterval)
+//!
+//! Only a leader lets sessions expire. A learner knows the same sessions, for the
+//! connections that speak for them, and has no clock for them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zk_proto::SessionId;
 
-use crate::ConnId;
+use crate::{ConnId, LinkRef};
+
+/// Through which server a session speaks. A write that comes another way is
+/// refused: the client has moved on. ref: SessionTrackerImpl.checkSession.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A connection of this member.
+    Local,
+    /// A learner.
+    Link(LinkRef),
+}
+
+/// Whether a session may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Open,
+    /// It speaks through another server now.
+    Moved,
+    /// It is unknown or closing.
+    Ended,
+}
 
 /// One live session.
 #[derive(Debug, Clone)]
@@ -21,6 +45,11 @@ pub struct Live {
     pub closing: bool,
     /// The connection that speaks for it now.
     pub conn: Option<ConnId>,
+    /// Through which server it speaks, as a leader knows it. `None`: it has not
+    /// written since the role began.
+    pub owner: Option<Owner>,
+    /// Its last transaction was asked for on another server, as a learner sees it.
+    elsewhere: bool,
 }
 
 /// The sessions of this member and when they expire.
@@ -30,12 +59,67 @@ pub struct Sessions {
     live: HashMap<SessionId, Live>,
     buckets: BTreeMap<u64, BTreeSet<SessionId>>,
     next: SessionId,
+    /// Whether sessions expire.
+    timed: bool,
 }
+
+/// The bucket of sessions that do not expire.
+const NEVER: u64 = u64::MAX;
 
 impl Sessions {
     /// No sessions; buckets of `tick` ms; ids from `first`.
     pub fn new(tick: u64, first: SessionId) -> Self {
-        Self { tick: tick.max(1), live: HashMap::new(), buckets: BTreeMap::new(), next: first }
+        Self { tick: tick.max(1), live: HashMap::new(), buckets: BTreeMap::new(), next: first, timed: true }
+    }
+
+    /// Starts over with `sessions`, whose owners are unknown. They expire as if
+    /// they had been heard of at `heard_at`, or never. Who was connected stays so;
+    /// gives the connections whose session is not there any more, in order.
+    pub fn reset(
+        &mut self,
+        sessions: impl Iterator<Item = (SessionId, i32)>,
+        heard_at: Option<u64>,
+    ) -> BTreeSet<ConnId> {
+        let old = std::mem::take(&mut self.live);
+        let mut conns: HashMap<SessionId, ConnId> =
+            old.into_iter().filter_map(|(id, s)| Some((id, s.conn?))).collect();
+        self.buckets.clear();
+        self.timed = heard_at.is_some();
+        for (id, timeout) in sessions {
+            self.add(id, timeout, heard_at.unwrap_or(0));
+            if let (Some(conn), Some(s)) = (conns.remove(&id), self.live.get_mut(&id)) {
+                s.conn = Some(conn);
+            }
+        }
+        conns.into_values().collect()
+    }
+
+    /// The connections that speak for sessions, in order.
+    pub fn connections(&self) -> BTreeSet<ConnId> {
+        self.live.values().filter_map(|s| s.conn).collect()
+    }
+
+    /// A transaction of the session was applied that was asked for here, or not.
+    pub fn set_elsewhere(&mut self, id: SessionId, elsewhere: bool) {
+        if let Some(s) = self.live.get_mut(&id) {
+            s.elsewhere = elsewhere;
+        }
+    }
+
+    /// Connections whose session was last seen to write elsewhere, in order.
+    pub fn strayed(&self) -> BTreeSet<ConnId> {
+        self.live.values().filter(|s| s.elsewhere).filter_map(|s| s.conn).collect()
+    }
+
+    /// These connections speak for nobody any more.
+    pub fn detach(&mut self, conns: &BTreeSet<ConnId>) {
+        for s in self.live.values_mut() {
+            s.conn = s.conn.filter(|c| !conns.contains(c));
+        }
+    }
+
+    fn bucket_for(&self, timeout: i32, heard_at: u64) -> u64 {
+        if self.timed { self.bucket_at(heard_at + u64::try_from(timeout).unwrap_or(0)) } else { NEVER }
     }
 
     fn bucket_at(&self, expiry: u64) -> u64 {
@@ -56,9 +140,12 @@ impl Sessions {
     /// Tracks a session that was heard of at `now`.
     pub fn add(&mut self, id: SessionId, timeout: i32, now: u64) {
         self.remove(id);
-        let bucket = self.bucket_at(now + u64::try_from(timeout).unwrap_or(0));
-        self.live.insert(id, Live { timeout, bucket, closing: false, conn: None });
-        self.buckets.entry(bucket).or_default().insert(id);
+        let bucket = self.bucket_for(timeout, now);
+        let live = Live { timeout, bucket, closing: false, conn: None, owner: None, elsewhere: false };
+        self.live.insert(id, live);
+        if self.timed {
+            self.buckets.entry(bucket).or_default().insert(id);
+        }
     }
 
     /// The session, live or closing.
@@ -74,11 +161,37 @@ impl Sessions {
     /// The session was heard of at `at`. False: it is unknown or closing.
     pub fn touch(&mut self, id: SessionId, at: u64) -> bool {
         let Some(s) = self.live.get(&id).filter(|s| !s.closing) else { return false };
-        let bucket = self.bucket_at(at + u64::try_from(s.timeout).unwrap_or(0));
+        let bucket = self.bucket_for(s.timeout, at);
         if bucket > s.bucket {
             self.move_to(id, bucket);
         }
         true
+    }
+
+    /// The same with the time-out that the learner has granted.
+    /// ref: SessionTrackerImpl.touchSession.
+    pub fn touch_for(&mut self, id: SessionId, at: u64, timeout: i32) -> bool {
+        let Some(s) = self.live.get(&id).filter(|s| !s.closing) else { return false };
+        let bucket = self.bucket_for(timeout, at);
+        if bucket > s.bucket {
+            self.move_to(id, bucket);
+        }
+        true
+    }
+
+    /// The session writes through `owner`, heard of at `at`. A session that
+    /// nobody owns becomes the owner's.
+    pub fn admit(&mut self, id: SessionId, at: u64, owner: Owner) -> Standing {
+        let Some(s) = self.live.get_mut(&id).filter(|s| !s.closing) else { return Standing::Ended };
+        if *s.owner.get_or_insert(owner) != owner {
+            return Standing::Moved;
+        }
+        let (timeout, old) = (s.timeout, s.bucket);
+        let bucket = self.bucket_for(timeout, at);
+        if bucket > old {
+            self.move_to(id, bucket);
+        }
+        Standing::Open
     }
 
     fn move_to(&mut self, id: SessionId, bucket: u64) {
@@ -101,6 +214,13 @@ impl Sessions {
     pub fn set_closing(&mut self, id: SessionId) {
         if let Some(s) = self.live.get_mut(&id) {
             s.closing = true;
+        }
+    }
+
+    /// The closeSession was refused.
+    pub fn set_open(&mut self, id: SessionId) {
+        if let Some(s) = self.live.get_mut(&id) {
+            s.closing = false;
         }
     }
 
@@ -183,6 +303,38 @@ mod tests {
         s.set_closing(SessionId(1));
         assert!(!s.touch(SessionId(1), 9000));
         assert!(!s.touch(SessionId(2), 9000));
+    }
+
+    #[test]
+    fn the_first_that_writes_owns_a_session() {
+        let (a, b) = (Owner::Link(LinkRef(1)), Owner::Local);
+        let mut s = Sessions::new(1000, SessionId(1));
+        s.add(SessionId(1), 3000, 0);
+        assert_eq!(s.admit(SessionId(1), 100, a), Standing::Open);
+        assert_eq!(s.admit(SessionId(1), 9000, b), Standing::Moved);
+        assert_eq!(s.deadline(), Some(4000), "who has moved is not heard");
+        s.set_closing(SessionId(1));
+        assert_eq!(s.admit(SessionId(1), 100, a), Standing::Ended);
+        assert_eq!(s.admit(SessionId(2), 100, a), Standing::Ended);
+    }
+
+    #[test]
+    fn a_new_role_starts_the_clocks_again_and_keeps_connections() {
+        let mut s = Sessions::new(1000, SessionId(1));
+        for i in 1..4 {
+            s.add(SessionId(i), 3000, 0);
+            s.open(SessionId(i)).unwrap().conn = Some(ConnId(i as u64));
+        }
+        s.set_closing(SessionId(1));
+        s.admit(SessionId(1), 0, Owner::Local);
+        let gone = s.reset([(SessionId(1), 3000), (SessionId(9), 5000)].into_iter(), None);
+        assert_eq!(gone, BTreeSet::from([ConnId(2), ConnId(3)]));
+        assert_eq!((s.len(), s.deadline()), (2, None));
+        assert!(s.touch(SessionId(9), 77) && s.due(u64::MAX).is_empty());
+        let again = s.open(SessionId(1)).unwrap();
+        assert_eq!((again.conn, again.owner), (Some(ConnId(1)), None));
+        assert!(s.reset([(SessionId(9), 5000)].into_iter(), Some(500)).contains(&ConnId(1)));
+        assert_eq!(s.deadline(), Some(6000));
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Host {
                     self.told.push(format!("{} query {xid} {path}", conn.0));
                 }
                 Output::Close { conn } => self.told.push(format!("{} closed", conn.0)),
+                Output::Forward(_) | Output::Revalidate { .. } => panic!("nobody to send to"),
             }
         }
     }

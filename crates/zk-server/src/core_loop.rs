@@ -164,7 +164,7 @@ impl Core {
         self.pipeline.drain_outputs(&mut self.outputs);
         for output in self.outputs.drain(..) {
             let to = match &output {
-                Output::Append(_) => None,
+                Output::Append(_) | Output::Forward(_) | Output::Revalidate { .. } => None,
                 Output::Event(fired) => {
                     for (worker, out) in self.shared.workers.iter().zip(&mut self.for_workers) {
                         if worker.interest.wants(fired) {
@@ -197,7 +197,7 @@ impl Core {
                     }
                     self.for_workers[w].push(ToWorker::Output(output));
                 }
-                (_, None) => unreachable!("only records and events have no connection"),
+                (_, None) => unreachable!("a stand-alone server has no leader to send to"),
             }
         }
         if !self.records.is_empty() {

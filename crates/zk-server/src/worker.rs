@@ -282,7 +282,9 @@ impl Worker {
                     self.mark(&c);
                 }
             }
-            Output::Append(_) | Output::Session { .. } => unreachable!("the core keeps these for itself"),
+            Output::Append(_) | Output::Forward(_) | Output::Revalidate { .. } | Output::Session { .. } => {
+                unreachable!("the core keeps these for itself")
+            }
         }
     }
 

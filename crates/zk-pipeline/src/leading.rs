@@ -1,0 +1,269 @@
+//! The leader's side: requests of its own clients and of its learners become
+//! proposals; sessions expire and containers are reaped.
+
+use bytes::BytesMut;
+use jute::Reader;
+use zk_proto::client::WriteRequest;
+use zk_proto::quorum::packet::Forwarded;
+use zk_proto::{AuthId, DecodeError, OpCode, SessionId, Xid, Zxid};
+use zk_tree::Tree;
+
+use crate::pipeline::{InFlight, Leader, Pipeline, State, WaitingRead};
+use crate::prep::{Asker, Prep, RequestError};
+use crate::session::{Owner, Standing};
+use crate::{ConnId, Input, LinkRef, LogRecord, Now, Output};
+
+/// The counter's last value that is proposed; the next epoch has to begin.
+/// ref: Leader.propose.
+const LAST_COUNTER: u32 = 0xffff_fffe;
+
+impl Pipeline {
+    /// Serves as the leader of an ensemble. `last` is the newest zxid that is
+    /// taken: the start of the new epoch. Every session gets its full time-out
+    /// and belongs to whom is heard of first. ref: Leader.lead, LeaderSessionTracker.
+    ///
+    /// # Panics
+    /// If it has a role, or something committed is not applied.
+    pub fn lead(&mut self, now: Now, tree: &Tree, last: Zxid) {
+        self.begin(tree, Some(now.mono));
+        let prep = Prep::new(self.config.clone(), tree, last);
+        self.state = State::Leader(Box::new(Leader { prep, ensemble: true }));
+        self.committed = last;
+        self.next_check = now.mono + self.config.container_check_ms;
+        self.reap.clear();
+        self.next_reap = now.mono;
+    }
+
+    /// The newest zxid that was given; `None` without the leader's role.
+    pub fn last_proposed(&self) -> Option<Zxid> {
+        match &self.state {
+            State::Leader(l) => Some(l.prep.last_zxid()),
+            _ => None,
+        }
+    }
+
+    /// The epoch's counter is used up. Nothing more is proposed, and the leader
+    /// has to go: a new epoch must begin. Never so in a stand-alone server.
+    pub fn exhausted(&self) -> bool {
+        matches!(&self.state, State::Leader(l) if l.ensemble && l.prep.last_zxid().counter() >= LAST_COUNTER)
+    }
+
+    pub(crate) fn lead_input(&mut self, now: Now, input: Input, tree: &Tree) {
+        match input {
+            Input::Connect { conn, session, timeout } => self.connect(now, conn, session, timeout, tree),
+            Input::Write { conn, session, xid, request, ids } => {
+                let closes = matches!(request, Ok(WriteRequest::CloseSession));
+                let request = match self.admit(now, session, Owner::Local, closes) {
+                    Standing::Open => request.as_ref().map_err(|e| RequestError::from(*e)),
+                    Standing::Moved => Err(RequestError::SessionMoved),
+                    Standing::Ended => {
+                        self.stats.dropped += 1;
+                        return;
+                    }
+                };
+                let op = request.as_ref().map_or(OpCode::Multi, |r| r.op());
+                let who = Asker { session, cxid: xid, ids: &ids };
+                self.propose(now, tree, who, op, request, Some(conn));
+                if closes {
+                    self.sessions.set_closing(session);
+                }
+            }
+            Input::Read { conn, session, header, body, ids } => {
+                if !self.sessions.touch(session, now.mono) {
+                    self.stats.dropped += 1;
+                    return;
+                }
+                let read = WaitingRead { conn, session, header, body, ids };
+                let behind =
+                    if read.is_sync() { self.all_in_flight(session) } else { self.last_in_flight(session) };
+                match behind {
+                    Some(w) => w.waiting.push(read),
+                    None => self.run_read(read, tree),
+                }
+            }
+            Input::Disconnected { .. } => unreachable!("taken in every role"),
+        }
+    }
+
+    /// A closeSession is not asked whence it comes: it is the last of its
+    /// session. ref: PrepRequestProcessor, closeSession.
+    fn admit(&mut self, now: Now, session: SessionId, owner: Owner, closes: bool) -> Standing {
+        if !closes {
+            return self.sessions.admit(session, now.mono, owner);
+        }
+        if self.sessions.touch(session, now.mono) { Standing::Open } else { Standing::Ended }
+    }
+
+    fn connect(&mut self, now: Now, conn: ConnId, session: SessionId, timeout: i32, tree: &Tree) {
+        if session == SessionId::NONE {
+            let id = self.sessions.allocate();
+            self.sessions.add(id, timeout, now.mono);
+            let s = self.sessions.open(id).expect("session was just added");
+            (s.conn, s.owner) = (Some(conn), Some(Owner::Local));
+            let who = Asker { session: id, cxid: Xid(0), ids: &[] };
+            let request = WriteRequest::CreateSession { timeout };
+            return self.propose(now, tree, who, OpCode::CreateSession, Ok(&request), Some(conn));
+        }
+        if !self.sessions.touch(session, now.mono) {
+            return self.outputs.push(Output::Refused { conn });
+        }
+        self.take_over(session, conn);
+    }
+
+    /// A REQUEST of a learner. Whatever it is, a transaction comes out: the
+    /// learner's client waits for one.
+    pub fn forwarded(&mut self, now: Now, from: LinkRef, request: Forwarded, tree: &Tree) {
+        if !matches!(self.state, State::Leader(_)) || request.op == OpCode::Sync {
+            return tracing::debug!(op = request.op.name(), "request of a learner is not for here");
+        }
+        let Forwarded { session, cxid, op, body, ids } = request;
+        let owner = Owner::Link(from);
+        let closes = op == OpCode::CloseSession;
+        let decoded = match op {
+            OpCode::CreateSession => Reader::new(&body)
+                .int()
+                .map(|timeout| WriteRequest::CreateSession { timeout })
+                .map_err(RequestError::from),
+            OpCode::CloseSession => Ok(WriteRequest::CloseSession),
+            op => match self.admit(now, session, owner, false) {
+                Standing::Open => {
+                    self.close_local(session);
+                    decode(op, &body)
+                }
+                Standing::Moved => Err(RequestError::SessionMoved),
+                Standing::Ended => Err(RequestError::SessionExpired),
+            },
+        };
+        if let Ok(WriteRequest::CreateSession { timeout }) = decoded {
+            self.created_elsewhere(now, session, timeout, owner);
+        }
+        let ids: Vec<AuthId> = ids.unwrap_or_default();
+        let who = Asker { session, cxid, ids: &ids };
+        self.propose(now, tree, who, op, decoded.as_ref().map_err(Clone::clone), None);
+        if closes {
+            self.sessions.set_closing(session);
+        }
+    }
+
+    /// ref: PrepRequestProcessor, createSession.
+    fn created_elsewhere(&mut self, now: Now, session: SessionId, timeout: i32, owner: Owner) {
+        if self.sessions.get(session).is_none() {
+            self.sessions.add(session, timeout, now.mono);
+        }
+        if let Some(s) = self.sessions.open(session) {
+            s.owner = Some(owner);
+        }
+    }
+
+    /// A client comes to a learner with a session. True: it lives, and it speaks
+    /// through this learner from now on. ref: Leader.revalidateSession.
+    ///
+    /// differs: a connection here that spoke for it is closed at once, not when
+    /// it asks for something next.
+    pub fn revalidate(&mut self, now: Now, from: LinkRef, session: SessionId) -> bool {
+        if !matches!(self.state, State::Leader(_)) || !self.sessions.touch(session, now.mono) {
+            return false;
+        }
+        let s = self.sessions.open(session).expect("touch found it open");
+        s.owner = Some(Owner::Link(from));
+        self.close_local(session);
+        true
+    }
+
+    /// The session speaks through a learner: a connection here is an old one.
+    fn close_local(&mut self, session: SessionId) {
+        if let Some(conn) = self.sessions.open(session).and_then(|s| s.conn.take()) {
+            self.close(conn);
+        }
+    }
+
+    /// A learner's PING says that the session was heard of.
+    pub fn touched(&mut self, now: Now, session: SessionId, timeout: i32) {
+        self.sessions.touch_for(session, now.mono, timeout);
+    }
+
+    fn propose(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        who: Asker<'_>,
+        op: OpCode,
+        request: Result<&WriteRequest, RequestError>,
+        asker: Option<ConnId>,
+    ) {
+        if self.exhausted() {
+            return asker.into_iter().for_each(|conn| self.close(conn));
+        }
+        let State::Leader(leader) = &mut self.state else { unreachable!("only a leader proposes") };
+        let (entry, error) = leader.prep.prepare(now, tree, who, request);
+        if let Some(e) = error {
+            tracing::debug!(session = %who.session, zxid = %entry.header.zxid, op = op.name(), "{e}");
+        }
+        let zxid = entry.header.zxid;
+        let mut bytes = BytesMut::with_capacity(128);
+        entry.encode(&mut bytes);
+        self.outputs.push(Output::Append(LogRecord { zxid, bytes: bytes.freeze() }));
+        self.stats.proposals += 1;
+        if asker.is_some() {
+            self.last_write.insert(who.session, zxid);
+        }
+        self.flight.push_back(InFlight { entry, asker, op, waiting: Vec::new() });
+    }
+
+    fn last_in_flight(&mut self, session: SessionId) -> Option<&mut InFlight> {
+        let zxid = *self.last_write.get(&session)?;
+        let first = self.flight.front()?.entry.header.zxid;
+        let at = usize::try_from(zxid.0.checked_sub(first.0)?).ok()?;
+        let found = self.flight.get_mut(at)?;
+        assert_eq!(found.entry.header.zxid, zxid, "writes in flight are without a gap");
+        Some(found)
+    }
+
+    /// What a sync waits for, and what comes after it in its session.
+    fn all_in_flight(&mut self, session: SessionId) -> Option<&mut InFlight> {
+        let last = self.flight.back_mut()?;
+        self.last_write.insert(session, last.entry.header.zxid);
+        Some(last)
+    }
+
+    /// Ends sessions whose time is over and reaps containers. Only a leader does.
+    pub fn tick(&mut self, now: Now, tree: &Tree) {
+        if !matches!(self.state, State::Leader(_)) {
+            return;
+        }
+        for session in self.sessions.expire(now.mono) {
+            tracing::info!(%session, "session expired");
+            self.stats.expired += 1;
+            self.propose_own(now, tree, session, &WriteRequest::CloseSession);
+            self.sessions.set_closing(session);
+        }
+        if now.mono >= self.next_check {
+            self.next_check = now.mono + self.config.container_check_ms.max(1);
+            let never_used = self.config.container_max_never_used_ms;
+            self.reap = tree.reap_candidates(now.wall, never_used).into();
+        }
+        // Spread over the minute. ref: ContainerManager.checkContainers.
+        let gap = 60_000 / u64::from(self.config.container_max_per_minute.max(1));
+        while now.mono >= self.next_reap
+            && let Some(path) = self.reap.pop_front()
+        {
+            self.next_reap = self.next_reap.max(now.mono.saturating_sub(1000)) + gap.max(1);
+            self.stats.reaped += 1;
+            self.propose_own(now, tree, SessionId::NONE, &WriteRequest::DeleteContainer { path });
+        }
+    }
+
+    /// Nobody has asked for it.
+    fn propose_own(&mut self, now: Now, tree: &Tree, session: SessionId, request: &WriteRequest) {
+        let who = Asker { session, cxid: Xid(0), ids: &[] };
+        self.propose(now, tree, who, request.op(), Ok(request), None);
+    }
+}
+
+/// What a client may ask for. The frame's limit has passed at the learner.
+fn decode(op: OpCode, body: &[u8]) -> Result<WriteRequest, RequestError> {
+    if !op.is_write() || !op.from_client() {
+        return Err(DecodeError::Variant(op.to_i32()).into());
+    }
+    Ok(WriteRequest::decode(op, &mut Reader::with_max_len(body, body.len()))?)
+}
