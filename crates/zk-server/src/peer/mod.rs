@@ -22,7 +22,15 @@
 //! | to a link | [`limits::LINK_BYTES`], then the link is closed |
 //! | a stream of a link | [`limits::STREAM_CHUNKS`], then its source waits |
 
+mod election;
+mod events;
+mod leader;
+mod learner;
+mod link;
+mod net;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -309,7 +317,6 @@ impl PeerCounters {
     }
 }
 
-#[allow(dead_code)]
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
