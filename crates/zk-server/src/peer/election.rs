@@ -181,18 +181,25 @@ impl Election {
 
     /// When [`Election::dial_due`] has something to do.
     pub fn next_dial(&self) -> Option<Instant> {
-        let waiting = self.peers.values().filter(|p| p.wanted && p.is_idle());
-        waiting.map(|p| p.not_before.unwrap_or_else(Instant::now)).min()
+        self.to_dial().map(|(_, p)| p.not_before.unwrap_or_else(Instant::now)).min()
     }
 
     /// Dials the peers that something was said to.
     pub fn dial_due(&mut self, outbox: &mut Outbox) {
         let now = Instant::now();
-        let is_due = |p: &Peer| p.wanted && p.is_idle() && p.not_before.is_none_or(|t| t <= now);
-        let due: Vec<PeerId> = self.peers.iter().filter(|(_, p)| is_due(p)).map(|(sid, _)| *sid).collect();
+        let is_due = |p: &Peer| p.not_before.is_none_or(|t| t <= now);
+        let due: Vec<PeerId> = self.to_dial().filter(|(_, p)| is_due(p)).map(|(sid, _)| sid).collect();
         for sid in due {
             self.dial(sid, false, outbox);
         }
+    }
+
+    /// Peers to be dialled, now or later. Nobody is asked to call back before
+    /// the port is open: it would be refused, and there is nothing to say again.
+    fn to_dial(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        let can = |sid: PeerId| sid < self.config.me || self.listeners.is_open();
+        let wanted = self.peers.iter().filter(move |(sid, p)| p.wanted && p.is_idle() && can(**sid));
+        wanted.map(|(sid, p)| (*sid, p))
     }
 
     /// Dials one peer; at most one dial of each is under way. `back`: it asked

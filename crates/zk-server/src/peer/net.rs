@@ -140,6 +140,11 @@ impl Listeners {
         }
     }
 
+    /// Whether some address is bound.
+    pub fn is_open(&self) -> bool {
+        !self.bound.is_empty()
+    }
+
     /// An address is bound. What the core is told: all that are.
     pub fn listening(&mut self, address: SocketAddr) -> Vec<SocketAddr> {
         self.bound.push(address);
