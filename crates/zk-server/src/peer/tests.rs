@@ -668,13 +668,14 @@ fn java_talks_to_both_sides() {
         return;
     }
     let (mut one, mut three) = (Member::new(1), Member::new(3));
-    let (quorum, election) = (process::free_port().unwrap(), process::free_port().unwrap());
+    let (mine, quorum, election) =
+        (three.lead(), process::free_port().unwrap(), process::free_port().unwrap());
     let ports = [(1, one.listen()), (2, election), (3, three.listen())];
     one.members(&ports);
     three.members(&ports);
     let mut config = process::Config::default().line("initLimit", 10).line("syncLimit", 5);
     for (sid, port) in ports {
-        let quorum = if sid == 2 { quorum } else { 1 };
+        let quorum = if sid == 3 { mine } else { quorum };
         config = config.line(&format!("server.{sid}"), format!("127.0.0.1:{quorum}:{port}"));
     }
     let mut java = process::Server::prepare(process::launcher("java").unwrap(), config).unwrap();
@@ -702,11 +703,15 @@ fn java_talks_to_both_sides() {
     one.wait(votes_for_three);
     three.wait(votes_for_three);
 
-    // One of ours votes as well, which makes a quorum: it comes to follow.
-    let port = three.lead();
-    assert_ne!(port, quorum);
-    one.tell(PeerCommand::Notify { to: PeerId(2), notification: better });
+    // Two of three vote so: it follows, and comes to the quorum port.
+    let link = three.link_up();
+    let first = three.wait(|e| match e {
+        PeerEvent::FromLearner { messages, .. } => messages.first().cloned(),
+        _ => None,
+    });
+    assert_eq!(first, info(2));
     java.kill().unwrap();
     one.reaches(2, false);
     three.reaches(2, false);
+    three.link_down(link);
 }
