@@ -8,9 +8,10 @@
 //! | W workers | `worker`, `conn` |
 //! | core | `core_loop` |
 //! | log, mirror | `disk` |
+//! | peer | [`peer`] |
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
-//! `core_loop`, `disk`, `recovery`, `words`, then what they share: `shared`,
+//! `core_loop`, `disk`, `recovery`, `words`, [`peer`], then what they share: `shared`,
 //! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
 //!
 //! Who waits for whom: the core may wait for log, mirror and workers, the
@@ -25,6 +26,7 @@ mod early;
 mod frames;
 mod inbox;
 pub mod limits;
+pub mod peer;
 mod recovery;
 pub mod server;
 mod shared;

@@ -98,3 +98,69 @@ pub const WORKERS: usize = 64;
 /// allows it. They make look-ups in a large tree faster, and an empty server
 /// several times larger: it would touch a few bytes in each of them.
 pub const HUGE_PAGES_NODES: u64 = 100_000;
+
+/// Batches of commands that the thread between the members has not taken.
+pub const PEER_COMMANDS: usize = 256;
+
+/// Events of the thread between the members that the core has not taken, each
+/// at most one read of a socket or one packet.
+pub const PEER_EVENTS: usize = 256;
+
+/// What connections and helpers of the thread between the members tell its main
+/// loop. It waits for nothing, so the queue is short.
+pub const PEER_NEWS: usize = 64;
+
+/// How often a reader looks whether a full queue of events has room again.
+pub const PEER_EVENTS_PAUSE: Duration = Duration::from_millis(1);
+
+/// Connections of a port that have not said who they are. One more closes the
+/// oldest: silent strangers cannot keep a member out.
+pub const HANDSHAKES: usize = 128;
+
+/// Election connections and addresses of peers that are no members: servers that
+/// want to join, one or two at a time.
+pub const STRANGERS: usize = 256;
+
+/// Links to learners: the 255 members that ids allow, each twice while it
+/// connects again before the former link's end is noticed.
+pub const LINKS: usize = 512;
+
+/// Bytes queued for one link; above it the link is closed: the other side takes
+/// nothing, and what it missed is told shorter when it comes back. It is some
+/// seconds of the largest write load, and a hundredth of a large server.
+pub const LINK_BYTES: usize = 256 * MIB;
+
+/// Pieces of a stream to a link that are not written, and pieces of a snapshot
+/// from the leader that are not loaded.
+pub const STREAM_CHUNKS: usize = 8;
+
+/// One read of a link while it delivers a snapshot.
+pub const SNAP_CHUNK: usize = 256 * KIB;
+
+/// Tries of each of a leader's addresses. ref: Learner.LeaderConnector.
+pub const LEADER_TRIES: u32 = 5;
+
+/// Head start of one address of a peer over the next.
+pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
+
+/// Pause after a dial of an election peer has failed: it doubles with each
+/// failure in a row up to [`DIAL_PAUSE_MAX`]. An election needs quick retries;
+/// Java dials at each message.
+pub const DIAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause between two dials of an election peer.
+pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Pause between two tries to bind the election port.
+/// ref: QuorumCnxManager.Listener.ListenerHandler.run.
+pub const BIND_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries to bind the quorum port, [`LEAD_BIND_PAUSE`] apart: the sockets of the
+/// time before may be a moment from closing.
+pub const LEAD_BIND_TRIES: u32 = 10;
+
+/// See [`LEAD_BIND_TRIES`].
+pub const LEAD_BIND_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the loading of a snapshot is told.
+pub const LOADING_PAUSE: Duration = Duration::from_millis(500);
