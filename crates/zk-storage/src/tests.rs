@@ -1,5 +1,8 @@
 //! Whole directories: made, adopted, damaged, cleaned, moved.
 
+mod member;
+mod stream;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,11 @@
 //! ref: FileTxnLog, FilePadding.
 
 mod hole;
+#[cfg(test)]
+mod hole_tests;
 mod range;
+#[cfg(test)]
+mod range_tests;
 mod reader;
 #[cfg(test)]
 mod tests;

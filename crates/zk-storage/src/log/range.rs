@@ -66,24 +66,65 @@ pub fn find_in_log(log_dir: &Path, zxid: Zxid, upto_durable: Zxid) -> Result<Log
 }
 
 /// The records behind `after` up to `upto`, which is durable; the writer may be
-/// at work behind it. The first one must follow `after`, without a gap; the
-/// last one is `upto`, or the last item is an error. A purge may take files
-/// away meanwhile, which is an error, too: the learner then gets a snapshot.
+/// at work behind it. `after` is in the log, or the beginning of an epoch, or
+/// what the log begins behind, which [`find_in_log`] tells. The first record must
+/// follow it, without a gap; the last one is `upto`, or the last item is an
+/// error. A purge may take files away meanwhile, which is an error, too: the
+/// learner then gets a snapshot.
 pub fn read_range(
     log_dir: &Path,
     after: Zxid,
     upto: Zxid,
 ) -> Result<impl Iterator<Item = Result<LogRecord>> + Send + use<>> {
     let reader = LogReader::after(log_dir, after, Some(after))?;
-    Ok(LogRange { reader, reached: after, upto, dir: log_dir.to_owned(), done: after >= upto })
+    let dir = log_dir.to_owned();
+    Ok(LogRange { reader, after, passed: None, reached: after, upto, dir, done: after >= upto })
 }
 
 struct LogRange {
     reader: LogReader,
+    after: Zxid,
+    /// The last record that is not later than `after`.
+    passed: Option<Zxid>,
     reached: Zxid,
     upto: Zxid,
     dir: std::path::PathBuf,
     done: bool,
+}
+
+impl LogRange {
+    fn step(&mut self) -> Result<LogRecord> {
+        while let Some((record, wanted)) = self.reader.next_of_all()? {
+            if record.zxid > self.upto {
+                break;
+            }
+            if !wanted {
+                self.passed = Some(record.zxid);
+                continue;
+            }
+            if self.reached == self.after {
+                self.check_begin(&record)?;
+            }
+            self.reached = record.zxid;
+            return Ok(record);
+        }
+        let (dir, zxid, reached) = (self.dir.clone(), self.upto, self.reached);
+        Err(StorageError::NotReached { dir, zxid, reached })
+    }
+
+    /// A zxid between the end of one epoch and the first of the next looks as
+    /// if the next followed it.
+    fn check_begin(&self, first: &LogRecord) -> Result<()> {
+        match self.passed {
+            Some(last) if last != self.after && self.after.counter() != 0 => Err(StorageError::Gap {
+                path: first.path.to_path_buf(),
+                offset: first.offset,
+                last: self.after,
+                found: first.zxid,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Iterator for LogRange {
@@ -93,21 +134,8 @@ impl Iterator for LogRange {
         if self.done {
             return None;
         }
-        match self.reader.next() {
-            Some(Ok(record)) if record.zxid <= self.upto => {
-                self.reached = record.zxid;
-                self.done = record.zxid == self.upto;
-                Some(Ok(record))
-            }
-            Some(Err(e)) => {
-                self.done = true;
-                Some(Err(e))
-            }
-            _ => {
-                self.done = true;
-                let (dir, zxid, reached) = (self.dir.clone(), self.upto, self.reached);
-                Some(Err(StorageError::NotReached { dir, zxid, reached }))
-            }
-        }
+        let item = self.step();
+        self.done = self.reached >= self.upto || item.is_err();
+        Some(item)
     }
 }
