@@ -108,11 +108,7 @@ struct Damage {
 /// Where the last file is damaged, if it is. A torn tail is no damage.
 fn damage(log: &Path, first: Zxid, path: &Path) -> Result<Option<Damage>> {
     let mut last = None;
-    let records = match LogReader::after(log, Zxid(first.0.saturating_sub(1)), None) {
-        Ok(reader) => reader,
-        Err(e) => return Err(e),
-    };
-    for record in records {
+    for record in LogReader::after(log, Zxid(first.0.saturating_sub(1)), None)? {
         match record {
             Ok(record) => last = Some(record.zxid),
             Err(StorageError::LogCorrupt { path: p, offset, .. }) if p == path => {
