@@ -42,6 +42,7 @@ pub fn storage_config(config: &Config) -> StorageConfig {
         datadir_autocreate: storage.create_directories,
         db_autocreate: storage.create_database,
         trust_empty: storage.trust_empty_snapshot,
+        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok(),
         ..StorageConfig::new(&storage.data_dir)
     }
 }
@@ -67,6 +68,7 @@ pub fn recover(config: &Config, progress: &mut dyn FnMut(Progress<'_>)) -> Resul
 fn tell(report: &Report) {
     match &report.base {
         Base::Created => tracing::info!("the data directory was empty, a new database was made"),
+        Base::Nothing => tracing::warn!("no data: this member does not vote before it was given some"),
         Base::Trusted => tracing::warn!("no snapshot: the log was replayed from the empty tree"),
         Base::Snapshot { path, zxid } => {
             tracing::info!(%zxid, replayed = report.replayed, "data read from {}", path.display());
@@ -81,6 +83,11 @@ fn tell(report: &Report) {
     if let Some(tail) = &report.tail {
         tracing::warn!(
             "the log ends with a half-written record, which was never acknowledged and is left out: {tail:?}"
+        );
+    }
+    if let Some(hole) = &report.mended {
+        tracing::warn!(
+            "a power cut left a hole in the last batch of the log, none of which was acknowledged; it was cut off: {hole:?}"
         );
     }
     if report.digest_mismatches > 0 {

@@ -32,6 +32,15 @@ pub struct StorageConfig {
     /// go at start, as on a stand-alone server or a leader.
     /// ref: ZooKeeperServer.loadData.
     pub drop_orphans: bool,
+    /// Default false, for a stand-alone server: the whole log counts. True for
+    /// a member of an ensemble, whose log may end with transactions that are
+    /// not committed: they are in the tree, as on Java, but not in the mirror,
+    /// and orphans stay. See [`Recovered::held_back`](crate::Recovered::held_back).
+    pub hold_back: bool,
+    /// Names the run of the operating system: what is in
+    /// `/proc/sys/kernel/random/boot_id`. With it a start can tell what a power
+    /// cut does to the end of the log from damage. Default `None`.
+    pub boot_id: Option<String>,
 }
 
 impl StorageConfig {
@@ -47,6 +56,8 @@ impl StorageConfig {
             db_autocreate: true,
             trust_empty: false,
             drop_orphans: true,
+            hold_back: false,
+            boot_id: None,
         }
     }
 

@@ -142,6 +142,44 @@ pub enum StorageError {
         /// How far the newest state reached.
         floor: Zxid,
     },
+    /// The log cannot be cut back behind what it begins from.
+    #[error("the leader wants the log to end at {zxid}, but the state in {} stands at {base} already, which should be committed; look at the other servers first: if they are sound, remove this server's version-2 so that it copies the data from them", dir.display())]
+    BaseNewer {
+        /// The version-2 directory with mirror and snapshots.
+        dir: PathBuf,
+        /// What the newest of them stands at.
+        base: Zxid,
+        /// Where the log should end.
+        zxid: Zxid,
+    },
+    /// The log ends before a transaction that should be in it.
+    #[error("the log in {} should reach {zxid} and ends at {reached}; restore the missing files, or remove this server's version-2 so that it copies the data from the others", dir.display())]
+    NotReached {
+        /// The log's directory.
+        dir: PathBuf,
+        /// The last transaction that was expected.
+        zxid: Zxid,
+        /// The last one that is there.
+        reached: Zxid,
+    },
+    /// A new state from the leader is there, and the old one not yet away.
+    #[error("{} holds a new state that is not yet in place; start the server once", path.display())]
+    InstallPending {
+        /// The file of the new state.
+        path: PathBuf,
+    },
+    /// A state that is no longer this member's was to become a snapshot.
+    #[error("the state at {zxid} was replaced by one from the leader; no snapshot of it is written")]
+    Superseded {
+        /// What the old state stood at.
+        zxid: Zxid,
+    },
+    /// A state from another member that cannot be used.
+    #[error("the snapshot from the other server cannot be used: {what}")]
+    SnapStream {
+        /// What is wrong.
+        what: String,
+    },
     /// A file is where it does not belong. ref: FileTxnSnapLog.checkLogDir.
     #[error("{} does not belong here: dataDir and dataLogDir differ, snapshots go to the first and logs to the second; move the file, or correct the two settings", path.display())]
     WrongDirectory {

@@ -77,6 +77,10 @@ mod on {
         /// As `PowerCut`, but half of the bytes that were not synced stay.
         #[cfg(test)]
         PowerCutTorn,
+        /// As `PowerCut`, but of the bytes that were not synced only the first
+        /// whole sector is lost.
+        #[cfg(test)]
+        PowerCutHole,
     }
 
     /// The plan of the process. ref: module text.
@@ -178,7 +182,10 @@ mod on {
                 let mut p = p.borrow_mut();
                 let plan = p.as_mut()?;
                 plan.calls += 1;
-                let cut = matches!(plan.kind, Kind::Kill | Kind::PowerCut | Kind::PowerCutTorn);
+                let cut = matches!(
+                    plan.kind,
+                    Kind::Kill | Kind::PowerCut | Kind::PowerCutTorn | Kind::PowerCutHole
+                );
                 if plan.off || (plan.calls == plan.fail_at && cut) {
                     plan.off = true;
                     return Some(fail(plan.kind, op));
@@ -227,7 +234,12 @@ mod on {
                     }
                     Op::Rename => {
                         let from = from.expect("a rename has a source");
-                        let bytes = self.synced.remove(from).unwrap_or_default();
+                        let bytes = self.synced.remove(from).unwrap_or_else(|| {
+                            // Nobody changed it before: it was durable.
+                            let bytes = fs::read(path).unwrap_or_default();
+                            self.durable.insert(from.to_owned(), Some(bytes.clone()));
+                            bytes
+                        });
                         self.synced.insert(path.to_owned(), bytes);
                         self.durable.entry(path.to_owned()).or_insert(None);
                     }
@@ -246,13 +258,18 @@ mod on {
             fn apply(self, kind: Kind) {
                 for (path, durable) in self.durable {
                     match (kind, durable) {
-                        (Kind::PowerCut | Kind::PowerCutTorn, None) => {
+                        (Kind::PowerCut | Kind::PowerCutTorn | Kind::PowerCutHole, None) => {
                             let _ = fs::remove_file(&path);
                         }
                         (Kind::PowerCut, Some(bytes)) => fs::write(&path, bytes).expect("test directory"),
                         (Kind::PowerCutTorn, Some(old)) => {
-                            let new = fs::read(&path).unwrap_or_default();
-                            fs::write(&path, torn(&old, &new)).expect("test directory");
+                            // A name comes or goes as a whole.
+                            let kept = fs::read(&path).map_or(old.clone(), |new| torn(&old, &new));
+                            fs::write(&path, kept).expect("test directory");
+                        }
+                        (Kind::PowerCutHole, Some(old)) => {
+                            let kept = fs::read(&path).map_or(old.clone(), |new| holed(&old, new));
+                            fs::write(&path, kept).expect("test directory");
                         }
                         _ => {}
                     }
@@ -260,8 +277,23 @@ mod on {
             }
         }
 
-        /// `old` with the first half of what `new` changed.
+        /// `new` without the first whole sector of what it changed in `old`.
+        fn holed(old: &[u8], mut new: Vec<u8>) -> Vec<u8> {
+            let at = |b: &[u8], i: usize| b.get(i).copied().unwrap_or(0);
+            let first = (0..new.len()).find(|i| at(old, *i) != at(&new, *i)).unwrap_or(new.len());
+            let from = first.next_multiple_of(512).min(new.len());
+            let to = (from + 512).min(new.len());
+            for (i, b) in new[from..to].iter_mut().enumerate() {
+                *b = at(old, from + i);
+            }
+            new
+        }
+
+        /// `old` with the first half of what `new` changed. A cut is done or not.
         fn torn(old: &[u8], new: &[u8]) -> Vec<u8> {
+            if new.len() < old.len() && old.starts_with(new) {
+                return old.to_vec();
+            }
             let at = |b: &[u8], i: usize| b.get(i).copied().unwrap_or(0);
             let n = old.len().max(new.len());
             let changed: Vec<usize> = (0..n).filter(|i| at(old, *i) != at(new, *i)).collect();

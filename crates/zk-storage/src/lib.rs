@@ -5,9 +5,11 @@
 //! one owner, who decides where it runs. Everything blocks.
 //!
 //! Modules in reading order: `config` (where things are), `recovery` (from a
-//! directory to a tree), `log`, `snapshot_file`, `mirror`, `retention` (what
-//! may go), `transfer` (Java directories), `epoch`, `disk` and `fault` (the
-//! calls that change files, and how tests make them fail).
+//! directory to a tree), `log`, `snapshot_file`, `mirror`, `install` (a state
+//! from the leader takes the old one's place), `snap_stream` (a state between
+//! members), `retention` (what may go), `transfer` (Java directories), `epoch`,
+//! `disk` and `fault` (the calls that change files, and how tests make them
+//! fail).
 //!
 //! ```
 //! use zk_proto::txn::{LogEntry, Txn, TxnHeader};
@@ -43,12 +45,14 @@ mod disk;
 mod epoch;
 mod error;
 mod fault;
+mod install;
 mod log;
 mod mirror;
 mod names;
 mod progress;
 mod recovery;
 mod retention;
+mod snap_stream;
 mod snapshot_file;
 #[cfg(test)]
 mod testing;
@@ -59,11 +63,15 @@ mod transfer;
 pub use config::StorageConfig;
 pub use epoch::{EpochFile, read_epoch, write_epoch};
 pub use error::{Result, StorageError};
-pub use log::{LogOptions, LogReader, LogRecord, LogWriter, Tail, truncate};
+pub use install::install;
+pub use log::{
+    LogOptions, LogPosition, LogReader, LogRecord, LogWriter, Mended, Tail, find_in_log, read_range, truncate,
+};
 pub use mirror::{Applied, Mirror, MirrorBatch, MirrorOptions, MirrorReader, MirrorView};
 pub use progress::Progress;
-pub use recovery::{Base, Recovered, Report, recover};
+pub use recovery::{Base, Recovered, Report, drop_orphans, orphans, recover, rewind};
 pub use retention::{purge, purge_files};
+pub use snap_stream::{SnapLoader, stream_mirror, stream_tree};
 pub use snapshot_file::{
     Compression, LoadedSnapshot, SnapshotDigest, SnapshotEnd, SnapshotSink, SnapshotWriter, find_snapshots,
     load, load_newest, read_snapshot, write_tree,

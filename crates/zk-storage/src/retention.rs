@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::config::StorageConfig;
 use crate::disk;
 use crate::error::Result;
-use crate::mirror::MirrorReader;
+use crate::mirror::{MirrorReader, MirrorView};
 use crate::names;
 use crate::progress::Progress;
 use crate::snapshot_file::{self, Compression};
@@ -24,10 +24,12 @@ pub fn purge(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<PathBuf>> {
     let dir = config.snap_version_dir();
-    let view = mirror.view()?;
+    // A state from the leader does not come in between.
+    let generation = mirror.generation();
+    let view = MirrorView::of_reader(mirror, *generation)?;
     let newest = snapshot_file::find_snapshots(&dir)?.first().map(|(z, _)| *z);
     if newest < Some(view.zxid()) {
-        view.write_snapshot(&dir, compression, progress)?;
+        view.write_snapshot_locked(&dir, compression, progress)?;
     }
     drop(view);
     purge_files(config, keep)

@@ -1,5 +1,8 @@
 //! Whole directories: made, adopted, damaged, cleaned, moved.
 
+mod member;
+mod stream;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -495,4 +498,33 @@ fn every_call_of_a_start_may_fail() {
             }
         }
     }
+}
+
+#[test]
+fn after_a_power_cut_a_hole_in_the_last_batch_is_cut_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let boot = |boot: &str| StorageConfig { boot_id: Some(boot.to_owned()), ..config(dir.path()) };
+    let mut s = start(&boot("one")).unwrap();
+    let entries = Writes::new(21).run(&mut Tree::new(TreeOptions::default()), 200);
+    append(&mut s, &entries[..20]);
+    append(&mut s, &entries[20..]);
+    drop(s);
+    let log = version(dir.path()).join("log.1");
+    let first = LogReader::after(&version(dir.path()), Zxid(20), None).unwrap().next().unwrap().unwrap();
+    let mut bytes = fs::read(&log).unwrap();
+    let sector = usize::try_from(first.offset).unwrap().next_multiple_of(512);
+    bytes[sector..sector + 1024].fill(0);
+    fs::write(&log, bytes).unwrap();
+    for unknown in [boot("one"), config(dir.path())] {
+        assert!(matches!(start(&unknown), Err(StorageError::LogCorrupt { .. })));
+    }
+    let s = start(&boot("two")).unwrap();
+    let mended = s.report.mended.clone().unwrap();
+    let kept = s.last_zxid.0;
+    assert!((20..60).contains(&kept) && mended.records > 100, "{kept} {mended:?}");
+    assert_eq!((mended.last, mended.path), (Some(Zxid(kept)), log));
+    assert_eq!(contents(&s.tree), contents(&tree_after(&entries[..kept as usize])));
+    drop(s);
+    assert_eq!(fs::read(version(dir.path()).join("zkd.boot")).unwrap(), b"two");
+    assert_eq!(start(&boot("two")).unwrap().report.mended, None);
 }

@@ -62,18 +62,22 @@ impl SnapItem {
                 w.long(*id);
                 Acl::write_list(Some(list), &mut w);
             }
-            Self::Node { path, data, acl, stat } => {
-                w.str(path);
-                w.buffer(data.as_deref());
-                w.long(*acl);
-                stat.write(&mut w);
-            }
+            Self::Node { path, data, acl, stat } => encode_node(path, data.as_deref(), *acl, stat, out),
             Self::End => {
                 w.str("/");
                 w.str(SIGNATURE);
             }
         }
     }
+}
+
+/// Writes a [`SnapItem::Node`] of borrowed parts.
+pub fn encode_node<B: BufMut>(path: &str, data: Option<&[u8]>, acl: i64, stat: &StatPersisted, out: &mut B) {
+    let mut w = Writer::new(out);
+    w.str(path);
+    w.buffer(data);
+    w.long(acl);
+    stat.write(&mut w);
 }
 
 /// Which piece comes next.

@@ -6,11 +6,20 @@
 //! ```
 //! ref: FileTxnLog, FilePadding.
 
+mod hole;
+#[cfg(test)]
+mod hole_tests;
+mod range;
+#[cfg(test)]
+mod range_tests;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use hole::Mended;
+pub(crate) use hole::{mend, remember_boot};
+pub use range::{LogPosition, find_in_log, read_range};
 pub use reader::{LogReader, LogRecord, Tail};
 pub use writer::{LogOptions, LogWriter};
 
@@ -37,20 +46,23 @@ pub(crate) fn follows(last: Zxid, next: Zxid) -> bool {
 /// must not have a writer. ref: FileTxnLog.truncate.
 ///
 /// Java cuts after the first entry that is not smaller; here the entry itself
-/// must be there, unless `base` (a snapshot or the mirror) stands for it.
+/// must be there, unless `base` (a snapshot or the mirror) stands for it, or it
+/// is the beginning of an epoch whose first transaction is the first to go.
 pub fn truncate(dir: &std::path::Path, zxid: Zxid, base: Zxid) -> Result<()> {
     let mut cut = None;
     let mut last = base;
+    let mut begins = false;
     for record in LogReader::after(dir, Zxid(base.0.min(zxid.0)), None)? {
         let record = record?;
         if record.zxid > zxid {
+            begins = zxid.counter() == 0 && zxid.next() == Some(record.zxid);
             cut = Some((record.path.clone(), record.offset));
             break;
         }
         last = record.zxid;
     }
     let Some((path, offset)) = cut else { return Ok(()) };
-    if last != zxid && base != zxid {
+    if last != zxid && base != zxid && !begins {
         return Err(StorageError::Gap { path: path.to_path_buf(), offset, last, found: zxid });
     }
     // Later files first: a crash in between leaves a prefix, never a hole.

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use simd_adler32::adler32;
 use zk_proto::txn::{LogEntry, TxnHeader};
-use zk_proto::{DecodeError, OpCode, Reader, Zxid, limits};
+use zk_proto::{OpCode, Reader, Zxid, limits};
 
 use super::{END, FRAME, HEADER, HEADER_LEN, follows};
 use crate::disk;
@@ -161,7 +161,18 @@ impl LogReader {
         self.seen
     }
 
-    fn advance(&mut self) -> Result<Option<LogRecord>> {
+    /// The next entry of the files that are read, and whether it is wanted.
+    /// Not wanted are those up to `after`, and repetitions.
+    pub(crate) fn next_of_all(&mut self) -> Result<Option<(LogRecord, bool)>> {
+        if self.failed {
+            return Ok(None);
+        }
+        let out = self.advance();
+        self.failed = !matches!(out, Ok(Some(_)));
+        out
+    }
+
+    fn advance(&mut self) -> Result<Option<(LogRecord, bool)>> {
         loop {
             let Some(segment) = &mut self.current else {
                 let Some((_, path)) = self.files.next() else { return Ok(None) };
@@ -173,10 +184,11 @@ impl LogReader {
             match segment.read()? {
                 Found::Entry(sum, payload) => {
                     let (path, end) = (segment.path.clone(), segment.offset);
-                    if let Some(zxid) = self.judge(&path, offset, sum, &payload)? {
+                    let (zxid, wanted) = self.judge(&path, offset, sum, &payload)?;
+                    if wanted {
                         self.tail = None;
-                        return Ok(Some(LogRecord { zxid, path, offset, end, payload }));
                     }
+                    return Ok(Some((LogRecord { zxid, path, offset, end, payload }, wanted)));
                 }
                 Found::Padding => self.current = None,
                 Found::Bad(flaw) => {
@@ -197,8 +209,8 @@ impl LogReader {
         }
     }
 
-    /// Checks the order. `Some`: the entry is wanted.
-    fn judge(&mut self, path: &Path, offset: u64, sum: u32, payload: &[u8]) -> Result<Option<Zxid>> {
+    /// Checks the order. True: the entry is wanted.
+    fn judge(&mut self, path: &Path, offset: u64, sum: u32, payload: &[u8]) -> Result<(Zxid, bool)> {
         let undecodable = |source| StorageError::LogRecord { path: path.to_owned(), offset, source };
         let header = TxnHeader::read(&mut Reader::new(payload)).map_err(undecodable)?;
         let zxid = header.zxid;
@@ -206,16 +218,16 @@ impl LogReader {
         let same = self.last_sum == (payload.len(), sum);
         self.last_sum = (payload.len(), sum);
         if zxid <= self.after {
-            return Ok(None);
+            return Ok((zxid, false));
         }
         let Some(last) = self.last else {
             self.last = Some(zxid);
-            return Ok(Some(zxid));
+            return Ok((zxid, true));
         };
         if zxid == last && (same || header.op == OpCode::Error) {
             // A request that Java could not decode takes the zxid of the one
             // before it; a repetition changes nothing.
-            return Ok(None);
+            return Ok((zxid, false));
         }
         let path = path.to_owned();
         if zxid <= last {
@@ -225,7 +237,7 @@ impl LogReader {
             return Err(StorageError::Gap { path, offset, last, found: zxid });
         }
         self.last = Some(zxid);
-        Ok(Some(zxid))
+        Ok((zxid, true))
     }
 }
 
@@ -233,12 +245,13 @@ impl Iterator for LogReader {
     type Item = Result<LogRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
+        loop {
+            match self.next_of_all().transpose()? {
+                Ok((_, false)) => {}
+                Ok((record, true)) => return Some(Ok(record)),
+                Err(e) => return Some(Err(e)),
+            }
         }
-        let out = self.advance().transpose();
-        self.failed = matches!(out, None | Some(Err(_)));
-        out
     }
 }
 
@@ -400,22 +413,22 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 
 /// The zxid of the entry that stands at the front of `bytes`, if one does.
 fn sound_entry(bytes: &[u8]) -> Option<Zxid> {
-    let entry = |bytes| -> std::result::Result<_, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let (sum, len) = (r.long()?, r.int()?);
-        let len = usize::try_from(len).map_err(|_| DecodeError::Length(len))?;
-        if len < TxnHeader::LEN {
-            return Err(DecodeError::Length(0));
-        }
-        let payload = r.take(len)?;
-        let end = r.byte()?;
-        Ok((sum, payload, end))
-    };
-    let (sum, payload, end) = entry(bytes).ok()?;
-    if end != END || i64::from(adler32(&payload)) != sum {
-        return None;
-    }
+    let payload = entry_payload(bytes)?;
     TxnHeader::read(&mut Reader::new(payload)).ok().map(|h| h.zxid)
+}
+
+/// The length of the entry that stands at the front of `bytes`, if one does.
+pub(super) fn sound_record(bytes: &[u8]) -> Option<usize> {
+    entry_payload(bytes).map(|payload| FRAME + payload.len() + 1)
+}
+
+fn entry_payload(bytes: &[u8]) -> Option<&[u8]> {
+    let mut r = Reader::new(bytes);
+    let sum = r.long().ok()?;
+    let len = r.int().ok().and_then(|n| usize::try_from(n).ok()).filter(|n| *n >= TxnHeader::LEN)?;
+    let payload = r.take(len).ok()?;
+    let sound = r.byte().ok()? == END && i64::from(adler32(&payload)) == sum;
+    sound.then_some(payload)
 }
 
 /// Whether a file holds nothing but zeros from `from` on. Holes are skipped,

@@ -12,7 +12,7 @@ use crate::names;
 use crate::testing::vector;
 
 /// A create-session transaction, or a setData with `size` bytes.
-fn payload(zxid: i64, size: usize) -> Vec<u8> {
+pub(super) fn payload(zxid: i64, size: usize) -> Vec<u8> {
     let (op, txn) = match size {
         0 => (OpCode::CreateSession, Txn::CreateSession { timeout: 6000 }),
         n => {
@@ -27,11 +27,11 @@ fn payload(zxid: i64, size: usize) -> Vec<u8> {
     out
 }
 
-fn small() -> LogOptions {
+pub(super) fn small() -> LogOptions {
     LogOptions { preallocate: 4096, ..LogOptions::default() }
 }
 
-fn write(dir: &Path, zxids: std::ops::RangeInclusive<i64>, size: usize) {
+pub(super) fn write(dir: &Path, zxids: std::ops::RangeInclusive<i64>, size: usize) {
     let mut w = LogWriter::new(dir, Zxid(zxids.start() - 1), small());
     for z in zxids {
         w.append(Zxid(z), &payload(z, size)).unwrap();
@@ -39,7 +39,7 @@ fn write(dir: &Path, zxids: std::ops::RangeInclusive<i64>, size: usize) {
     }
 }
 
-fn read(dir: &Path) -> Result<Vec<i64>> {
+pub(super) fn read(dir: &Path) -> Result<Vec<i64>> {
     read_after(dir, 0)
 }
 
@@ -47,11 +47,11 @@ fn read_after(dir: &Path, after: i64) -> Result<Vec<i64>> {
     LogReader::after(dir, Zxid(after), Some(Zxid(after)))?.map(|r| r.map(|r| r.zxid.0)).collect()
 }
 
-fn records(dir: &Path) -> Vec<LogRecord> {
+pub(super) fn records(dir: &Path) -> Vec<LogRecord> {
     LogReader::after(dir, Zxid(0), None).unwrap().collect::<Result<_>>().unwrap()
 }
 
-fn up_to(n: i64) -> Vec<i64> {
+pub(super) fn up_to(n: i64) -> Vec<i64> {
     (1..=n).collect()
 }
 

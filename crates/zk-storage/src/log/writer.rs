@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use simd_adler32::adler32;
 use zk_proto::Zxid;
 
+use super::hole::MAX_BATCH;
 use super::{END, FRAME, HEADER, HEADER_LEN, LogReader, follows};
 use crate::disk::{self, DiskFile};
 use crate::error::{Result, StorageError};
@@ -99,10 +100,16 @@ impl LogWriter {
     ///
     /// A zxid that does not follow the last one is refused: a hole in the log
     /// is found here and not at the next start. (ref: ZOOKEEPER-4925)
+    ///
+    /// When a batch becomes longer than a power cut may tear (8 MiB, see
+    /// `hole`), what was appended before is synced here.
     pub fn append(&mut self, zxid: Zxid, payload: &[u8]) -> Result<()> {
         self.check()?;
         if !follows(self.last, zxid) {
             return Err(StorageError::AppendOrder { last: self.last, zxid });
+        }
+        if !self.pending.is_empty() && self.pending.len() + FRAME + payload.len() + 1 > MAX_BATCH {
+            self.sync()?;
         }
         let segment = self.segment.get_or_insert_with(|| {
             self.pending.extend_from_slice(&HEADER);

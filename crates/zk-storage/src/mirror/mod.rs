@@ -13,7 +13,8 @@
 //! write as the state that it describes. After a crash the mirror is at some
 //! earlier transaction, and the log is replayed from there.
 //!
-//! Only committed transactions come here; nothing has ever to be undone.
+//! Only committed transactions come here; nothing has ever to be undone. A
+//! member whose log may end with others holds them back (`recovery`).
 
 mod batch;
 mod encoding;
@@ -25,7 +26,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -118,6 +119,9 @@ pub struct Mirror {
 struct Db {
     db: DB,
     path: PathBuf,
+    /// How often another state took the place of this one. Locked while one
+    /// does, and while a state becomes a file.
+    generation: Mutex<u64>,
     /// Released after the database is closed: fields go in order.
     locks: Mutex<Vec<DirLock>>,
 }
@@ -148,6 +152,10 @@ impl Db {
     fn into_lock(self) -> Option<DirLock> {
         drop(self.db);
         self.locks.into_inner().expect("nobody panics with it").pop()
+    }
+
+    fn generation(&self) -> MutexGuard<'_, u64> {
+        self.generation.lock().expect("nobody panics with it")
     }
 
     fn fail(&self, source: rocksdb::Error) -> StorageError {
@@ -196,7 +204,7 @@ impl Mirror {
             Ok(db) => db,
             Err(source) => return Err((StorageError::Mirror { path, source }, Some(lock))),
         };
-        let db = Db { db, path, locks: Mutex::new(vec![lock]) };
+        let db = Db { db, path, generation: Mutex::new(0), locks: Mutex::new(vec![lock]) };
         let applied = match view::applied(&db) {
             Ok(a) => a,
             Err(e) => return Err((e, db.into_lock())),
@@ -375,7 +383,7 @@ impl Mirror {
     }
 
     /// Removes everything, the mark of what it stands at first and durably.
-    fn clear(&mut self) -> Result<()> {
+    pub(crate) fn clear(&mut self) -> Result<()> {
         self.applied = None;
         self.durable = None;
         self.large.clear();

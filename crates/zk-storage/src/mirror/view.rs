@@ -1,6 +1,6 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
@@ -15,6 +15,12 @@ use crate::progress::{EVERY, Progress};
 use crate::snapshot_file::{Compression, SnapshotWriter};
 
 /// Reads the mirror beside its writer, from any thread.
+///
+/// What it shows is what was written when the view was made, whole batches and
+/// no part of one, flushed or not: the state after the transaction that
+/// [`MirrorView::zxid`] names, which may be some behind the tree. While
+/// [`Mirror::rebuild`] is at work there is nothing to show, and
+/// [`view`](Self::view) fails.
 #[derive(Clone)]
 pub struct MirrorReader {
     db: Arc<Db>,
@@ -29,6 +35,11 @@ impl MirrorReader {
     pub fn view(&self) -> Result<MirrorView<'_>> {
         MirrorView::new(&self.db)
     }
+
+    /// As long as this is held, no other state takes the place of this one.
+    pub(crate) fn generation(&self) -> MutexGuard<'_, u64> {
+        self.db.generation()
+    }
 }
 
 /// One state of the mirror, as after one transaction.
@@ -36,6 +47,7 @@ pub struct MirrorView<'m> {
     db: &'m Db,
     snapshot: Snapshot<'m>,
     applied: Applied,
+    generation: u64,
 }
 
 pub(super) fn applied(db: &Db) -> Result<Option<Applied>> {
@@ -77,10 +89,20 @@ struct Row {
 
 impl<'m> MirrorView<'m> {
     pub(super) fn new(db: &'m Db) -> Result<MirrorView<'m>> {
+        let generation = *db.generation();
+        Self::of(db, generation)
+    }
+
+    /// For whoever holds the lock of the generation.
+    pub(crate) fn of_reader(reader: &'m MirrorReader, generation: u64) -> Result<MirrorView<'m>> {
+        Self::of(&reader.db, generation)
+    }
+
+    fn of(db: &'m Db, generation: u64) -> Result<MirrorView<'m>> {
         let snapshot = db.db.snapshot();
         let get = |key| snapshot.get_cf(db.cf(Table::Meta), key).map_err(|e| db.fail(e));
         match read_applied(db, get(FORMAT_KEY)?, get(APPLIED_KEY)?)? {
-            Some(applied) => Ok(MirrorView { db, snapshot, applied }),
+            Some(applied) => Ok(MirrorView { db, snapshot, applied, generation }),
             None => Err(db.damaged("it is empty, or was not filled to its end")),
         }
     }
@@ -125,11 +147,12 @@ impl<'m> MirrorView<'m> {
         Ok(out)
     }
 
-    /// All nodes, parents before their children; the root's path is `/`.
-    pub fn for_each_node(
+    /// All nodes, parents before their children; the root's path is `/`. An
+    /// error of `each` ends it.
+    pub fn for_each_node<E: From<StorageError>>(
         &self,
-        mut each: impl FnMut(&str, Option<&[u8]>, i64, &StatPersisted) -> Result<()>,
-    ) -> Result<()> {
+        mut each: impl FnMut(&str, Option<&[u8]>, i64, &StatPersisted) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
         let mut it = self.snapshot.raw_iterator_cf_opt(self.db.cf(Table::Nodes), scan_options());
         it.seek_to_first();
         while let Some((key, value)) = it.item() {
@@ -141,7 +164,7 @@ impl<'m> MirrorView<'m> {
             }
             it.next();
         }
-        self.end(&it)
+        Ok(self.end(&it)?)
     }
 
     fn end(&self, it: &DBRawIterator<'_>) -> Result<()> {
@@ -236,8 +259,23 @@ impl<'m> MirrorView<'m> {
     }
 
     /// Streams it into a Java snapshot, `snapshot.<zxid>`, in a version-2
-    /// directory.
+    /// directory. Refused when another state has taken the place of this one
+    /// ([`install`](crate::install())): the file would bring back the old one.
     pub fn write_snapshot(
+        &self,
+        dir: &Path,
+        compression: Compression,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        let generation = self.db.generation();
+        if *generation != self.generation {
+            return Err(StorageError::Superseded { zxid: self.zxid() });
+        }
+        self.write_snapshot_locked(dir, compression, progress)
+    }
+
+    /// For whoever holds the lock of the generation.
+    pub(crate) fn write_snapshot_locked(
         &self,
         dir: &Path,
         compression: Compression,

@@ -174,8 +174,23 @@ pub fn write_tree(
     compression: Compression,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<PathBuf> {
+    write_with(tree, SnapshotWriter::create(dir, tree.last_zxid(), compression)?, progress)
+}
+
+/// Writes the same under another name, of which `path` is the whole.
+pub(crate) fn write_tree_to(
+    tree: &Tree,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<PathBuf> {
     let zxid = tree.last_zxid();
-    let mut w = SnapshotWriter::create(dir, zxid, compression)?;
+    // By this name it is removed if it stays unfinished.
+    let tmp = path.with_file_name(format!("{}{}.{:x}", names::TMP_PREFIX, names::SNAPSHOT, zxid.0));
+    let w = SnapshotWriter::create_as(path.to_owned(), tmp, zxid, Compression::None)?;
+    write_with(tree, w, progress)
+}
+
+fn write_with(tree: &Tree, mut w: SnapshotWriter, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
     let sessions: Vec<_> = tree.sessions().collect();
     w.sessions(&sessions)?;
     let lists: Vec<_> = tree.acl_lists().map(|(id, list)| (id, list.to_vec())).collect();

@@ -37,7 +37,17 @@ impl SnapshotWriter {
     /// Begins a snapshot of the state after `zxid` in a version-2 directory.
     pub fn create(dir: &Path, zxid: Zxid, compression: Compression) -> Result<SnapshotWriter> {
         let name = format!("{}.{:x}{}", names::SNAPSHOT, zxid.0, compression.extension());
-        let (path, tmp) = (dir.join(&name), dir.join(format!("{}{name}", names::TMP_PREFIX)));
+        let tmp = dir.join(format!("{}{name}", names::TMP_PREFIX));
+        Self::create_as(dir.join(name), tmp, zxid, compression)
+    }
+
+    /// Begins one that gets the name `path` in the end, and has `tmp` before.
+    pub(super) fn create_as(
+        path: PathBuf,
+        tmp: PathBuf,
+        zxid: Zxid,
+        compression: Compression,
+    ) -> Result<SnapshotWriter> {
         if tmp.exists() {
             disk::remove(&tmp)?;
         }
