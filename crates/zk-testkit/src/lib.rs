@@ -9,12 +9,14 @@
 //! - [`request`], [`reply`]: bodies of requests and of replies.
 //! - [`raw`]: a blocking client that sends and receives frames.
 //! - [`process`]: a Java server or zkd as a child process.
+//! - [`ensemble`]: several of them that form one ensemble.
 //! - [`tree`]: everything a client can read of a server, for comparison.
 //! - [`diff`]: the same random requests to two servers.
 //! - [`crash`]: `kill -9` under load, and what has to be there afterwards.
 
 pub mod crash;
 pub mod diff;
+pub mod ensemble;
 pub mod process;
 pub mod raw;
 pub mod reply;
