@@ -8,6 +8,7 @@ mod consistency;
 mod crash;
 mod differential;
 mod disk;
+mod ensemble;
 mod files;
 mod limits;
 mod support;

@@ -305,9 +305,18 @@ impl Ensemble {
         self.members[i].server.set_launcher(launcher);
     }
 
-    /// Halts the process.
+    /// Halts the process and waits until no thread of it runs any more, which is
+    /// a moment after the signal was sent.
     pub fn sigstop(&self, i: usize) -> anyhow::Result<()> {
-        self.members[i].server.signal(Signal::SIGSTOP)
+        let server = &self.members[i].server;
+        server.signal(Signal::SIGSTOP)?;
+        let pid = server.pid().context("the member does not run")?;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !all_threads_stand(pid)? {
+            ensure!(Instant::now() < deadline, "member {} goes on after SIGSTOP", i + 1);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Lets a halted process go on.
@@ -361,10 +370,10 @@ impl Ensemble {
             for i in self.running() {
                 let server = &mut self.members[i].server;
                 if let Some(status) = server.exited()? {
-                    bail!("member {} ({}) ended: {status}\n{}", i + 1, server.name(), server.log_tail());
+                    bail!("member {} ({}) ended: {status}", i + 1, server.name());
                 }
             }
-            ensure!(Instant::now() < deadline, "not within {within:?}: {what}\n{}", self.log_tails());
+            ensure!(Instant::now() < deadline, "not within {within:?}: {what}");
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
@@ -518,9 +527,26 @@ impl Ensemble {
     }
 }
 
-/// The statistics of quotas are each member's own: kept in memory, counted anew
-/// when it starts.
+fn all_threads_stand(pid: u32) -> anyhow::Result<bool> {
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) else { continue };
+        // The name in brackets may hold anything, the state stands behind it.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        if state != Some('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What is each member's own. The statistics of quotas are kept in memory and
+/// counted anew when a member starts; the configuration's node is written by each
+/// member at its own time and as often as it joined a leader.
 fn local(path: &str, a: &Node, b: &Node) -> bool {
+    if path == "/zookeeper/config" {
+        return a.data == b.data && a.acl == b.acl && a.stat.mzxid == b.stat.mzxid;
+    }
     path.ends_with("/zookeeper_stats") && a.stat.mzxid == b.stat.mzxid && a.stat.version == b.stat.version
 }
 
