@@ -12,11 +12,13 @@
 //! - [`ensemble`]: several of them that form one ensemble.
 //! - [`tree`]: everything a client can read of a server, for comparison.
 //! - [`diff`]: the same random requests to two servers.
+//! - [`history`]: what clients of an ensemble saw, and whether it may be so.
 //! - [`crash`]: `kill -9` under load, and what has to be there afterwards.
 
 pub mod crash;
 pub mod diff;
 pub mod ensemble;
+pub mod history;
 pub mod process;
 pub mod raw;
 pub mod reply;
