@@ -9,6 +9,7 @@ mod crash;
 mod differential;
 mod disk;
 mod ensemble;
+mod faults;
 mod files;
 mod limits;
 mod support;

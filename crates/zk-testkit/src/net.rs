@@ -48,10 +48,14 @@ pub struct Fault {
 /// Faults by sender and receiver.
 type Faults = BTreeMap<(usize, usize), Fault>;
 
+/// Frames by the time when they are due, with a number that keeps equal times
+/// apart; each with its receiver.
+type UnderWay = BTreeMap<(Instant, u64), (usize, Vec<u8>)>;
+
 #[derive(Debug)]
 struct Shared {
     faults: Mutex<Faults>,
-    under_way: Mutex<BTreeMap<(Instant, u64), (usize, Vec<u8>)>>,
+    under_way: Mutex<UnderWay>,
     arrived: Condvar,
     stop: AtomicBool,
     passed: AtomicU64,

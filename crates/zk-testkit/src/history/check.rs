@@ -234,10 +234,11 @@ impl<'a> Checker<'a> {
             let mut gaps = 0;
             let mut creations = 0;
             for (i, w) in writes.iter().enumerate() {
-                if let Call::Set { expected, .. } = &w.op.call {
-                    if *expected >= 0 && w.stat.version != expected + 1 {
-                        found.push((Broken::Version, format!("{:?} made {}", w.op, w.stat.version)));
-                    }
+                if let Call::Set { expected, .. } = &w.op.call
+                    && *expected >= 0
+                    && w.stat.version != expected + 1
+                {
+                    found.push((Broken::Version, format!("{:?} made {}", w.op, w.stat.version)));
                 }
                 if matches!(w.op.call, Call::Create { .. }) {
                     creations += 1;
