@@ -465,10 +465,9 @@ impl Ensemble {
         Ok(tree)
     }
 
-    /// Compares the digests that the running members remember, and asks Java's
-    /// members for mismatches that they counted. Returns how many zxids had a
-    /// digest of more than one member.
-    pub fn same_digests(&self) -> anyhow::Result<usize> {
+    /// Compares the digests that the running members remember. Returns how many
+    /// zxids had a digest of more than one member.
+    pub fn equal_digests(&self) -> anyhow::Result<usize> {
         let mut seen: BTreeMap<i64, (usize, String)> = BTreeMap::new();
         let mut shared = 0;
         for i in self.running() {
@@ -488,14 +487,28 @@ impl Ensemble {
                     }
                 }
             }
-            let counted = self.metric(i, "digest_mismatches_count")?;
-            ensure!(
-                counted == Some(0.0) || (counted.is_none() && self.member(i).name() != "java"),
-                "member {} counts digest mismatches: {counted:?}",
-                i + 1
-            );
         }
         Ok(shared)
+    }
+
+    /// How many mismatches of digests each running member has counted since it
+    /// started; Java's members all count.
+    pub fn digest_mismatches(&self) -> anyhow::Result<Vec<(usize, f64)>> {
+        let mut counts = Vec::new();
+        for i in self.running() {
+            match self.metric(i, "digest_mismatches_count")? {
+                Some(n) => counts.push((i, n)),
+                None => ensure!(self.member(i).name() != "java", "mntr has no digest_mismatches_count"),
+            }
+        }
+        Ok(counts)
+    }
+
+    /// [`Ensemble::equal_digests`], and nobody has counted a mismatch.
+    pub fn same_digests(&self) -> anyhow::Result<usize> {
+        let counts = self.digest_mismatches()?;
+        ensure!(counts.iter().all(|(_, n)| *n == 0.0), "digest mismatches counted by member: {counts:?}");
+        self.equal_digests()
     }
 
     /// A value from `mntr`, by its name without the prefix.
