@@ -8,6 +8,8 @@ mod consistency;
 mod crash;
 mod differential;
 mod disk;
+mod ensemble;
+mod faults;
 mod files;
 mod limits;
 mod support;

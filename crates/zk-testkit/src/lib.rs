@@ -9,12 +9,18 @@
 //! - [`request`], [`reply`]: bodies of requests and of replies.
 //! - [`raw`]: a blocking client that sends and receives frames.
 //! - [`process`]: a Java server or zkd as a child process.
+//! - [`ensemble`]: several of them that form one ensemble.
 //! - [`tree`]: everything a client can read of a server, for comparison.
 //! - [`diff`]: the same random requests to two servers.
+//! - [`history`]: what clients of an ensemble saw, and whether it may be so.
+//! - [`net`]: network namespaces with partitions, delay and loss.
 //! - [`crash`]: `kill -9` under load, and what has to be there afterwards.
 
 pub mod crash;
 pub mod diff;
+pub mod ensemble;
+pub mod history;
+pub mod net;
 pub mod process;
 pub mod raw;
 pub mod reply;

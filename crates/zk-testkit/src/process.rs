@@ -28,6 +28,12 @@ pub struct Config {
     pub properties: Vec<(String, String)>,
     /// How long the start may take.
     pub start_within: Duration,
+    /// Where the server listens for clients.
+    pub host: Ipv4Addr,
+    /// Words before the command, such as those that enter a network namespace.
+    pub wrapper: Vec<String>,
+    /// Java packages that log at level INFO; all others do from WARN on.
+    pub verbose: Vec<&'static str>,
 }
 
 impl Default for Config {
@@ -47,6 +53,9 @@ impl Default for Config {
             .to_vec(),
             properties: vec![pair(("zookeeper.DigestAuthenticationProvider.superDigest", SUPER_DIGEST))],
             start_within: Duration::from_secs(60),
+            host: Ipv4Addr::LOCALHOST,
+            wrapper: Vec::new(),
+            verbose: Vec::new(),
         }
     }
 }
@@ -69,7 +78,8 @@ impl Config {
     }
 
     fn text(&self, data: &Path, port: u16) -> String {
-        let mut out = format!("dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n", data.display());
+        let (data, host) = (data.display(), self.host);
+        let mut out = format!("dataDir={data}\nclientPort={port}\nclientPortAddress={host}\n");
         for (k, v) in &self.lines {
             out.push_str(&format!("{k}={v}\n"));
         }
@@ -128,11 +138,15 @@ impl Launcher for Java {
         let dir = zoo_cfg.parent().context("zoo.cfg has no directory")?;
         // Without it logback logs everything to the terminal.
         let logback = dir.join("logback.xml");
+        let verbose: String =
+            config.verbose.iter().map(|name| format!("<logger name=\"{name}\" level=\"INFO\"/>")).collect();
         fs::write(
             &logback,
-            "<configuration><appender name=\"A\" class=\"ch.qos.logback.core.ConsoleAppender\"><encoder>\
-             <pattern>%d{HH:mm:ss.SSS} %-5level %logger{0} %msg%n</pattern></encoder></appender>\
-             <root level=\"WARN\"><appender-ref ref=\"A\"/></root></configuration>",
+            format!(
+                "<configuration><appender name=\"A\" class=\"ch.qos.logback.core.ConsoleAppender\"><encoder>\
+                 <pattern>%d{{HH:mm:ss.SSS}} %-5level %logger{{0}} %msg%n</pattern></encoder></appender>{verbose}\
+                 <root level=\"WARN\"><appender-ref ref=\"A\"/></root></configuration>"
+            ),
         )?;
         let java = std::env::var_os("JAVA_HOME")
             .map_or_else(|| PathBuf::from("java"), |home| PathBuf::from(home).join("bin/java"));
@@ -215,6 +229,16 @@ impl Server {
         Ok(Server { launcher, config, home, port: free_port()?, child: None, starts: 0 })
     }
 
+    /// Another program for the next start, on the same directory.
+    pub fn set_launcher(&mut self, launcher: &'static dyn Launcher) {
+        self.launcher = launcher;
+    }
+
+    /// Another client port for the next start.
+    pub fn set_port(&mut self, port: u16) {
+        self.port = port;
+    }
+
     /// Short name of the implementation.
     pub fn name(&self) -> &'static str {
         self.launcher.name()
@@ -222,7 +246,7 @@ impl Server {
 
     /// Where clients connect.
     pub fn addr(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        SocketAddr::from((self.config.host, self.port))
     }
 
     /// `dataDir`.
@@ -272,7 +296,8 @@ impl Server {
         }
         let zoo_cfg = self.home.path().join("zoo.cfg");
         fs::write(&zoo_cfg, self.config.text(&self.data_dir(), self.port))?;
-        let mut command = self.launcher.command(&zoo_cfg, &self.config)?;
+        let command = self.launcher.command(&zoo_cfg, &self.config)?;
+        let mut command = wrapped(command, &self.config.wrapper);
         self.starts += 1;
         let output = File::create(self.log_file(self.starts))?;
         command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -286,7 +311,7 @@ impl Server {
         self.wait_until_serving()
     }
 
-    /// Waits until `srvr` answers with the mode.
+    /// Waits until `srvr` answers with a mode.
     pub fn wait_until_serving(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + self.config.start_within;
         loop {
@@ -295,8 +320,7 @@ impl Server {
             }
             // The reference may fail inside while it starts, and then leaves
             // the connection open.
-            let answer = raw::four_letter_within(self.addr(), "srvr", Duration::from_millis(500));
-            if answer.is_ok_and(|t| t.contains("Mode: standalone")) {
+            if self.mode().is_some() {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -309,6 +333,13 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What `srvr` says that the server is: standalone, leader, follower or
+    /// observer. `None`: it does not serve.
+    pub fn mode(&self) -> Option<String> {
+        let text = raw::four_letter_within(self.addr(), "srvr", Duration::from_millis(500)).ok()?;
+        text.lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
     /// Whether the process has ended by itself.
@@ -334,7 +365,8 @@ impl Server {
         }
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let child = self.child.as_ref().context("the server does not run")?;
         kill(Pid::from_raw(child.id() as i32), signal)?;
         Ok(())
@@ -387,6 +419,20 @@ impl Drop for Server {
             eprintln!("--- end of the output of {} ---\n{}", self.name(), self.log_tail());
         }
     }
+}
+
+/// The command behind these words.
+fn wrapped(command: Command, wrapper: &[String]) -> Command {
+    let Some((first, rest)) = wrapper.split_first() else { return command };
+    let mut outer = Command::new(first);
+    outer.args(rest).arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(v) => outer.env(key, v),
+            None => outer.env_remove(key),
+        };
+    }
+    outer
 }
 
 /// Copies a directory with all below it.
