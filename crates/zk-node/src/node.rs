@@ -1,0 +1,729 @@
+//! The roles of a member and how it changes between them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use zab::config::{Configs, EnsembleConfig};
+use zab::election::{Election, ElectionConfig, ElectionOutput};
+use zab::history::{History, Record};
+use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput, LinkId};
+use zab::learner::{Learner, LearnerConfig, LearnerInput, LearnerOutput, LearnerStart};
+use zk_pipeline::{LinkRef, Now, Pipeline, PipelineConfig};
+use zk_proto::quorum::election::PeerState;
+use zk_proto::quorum::packet::{FromLeader, FromLearner};
+use zk_proto::txn::LogEntry;
+use zk_proto::{Epoch, PeerId, SessionId, Zxid};
+use zk_tree::{Effects, Tree};
+
+use crate::{Input, Output};
+
+/// Snapshots on their way to observers at once. ref: zookeeper.leader.maxConcurrentSnapSyncs.
+const MAX_SNAP_SYNCS: usize = 10;
+
+/// Other synchronisations of observers at once. ref: zookeeper.leader.maxConcurrentDiffSyncs.
+const MAX_DIFF_SYNCS: usize = 100;
+
+/// What a member of an ensemble needs to know.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Its number.
+    pub me: PeerId,
+    /// `tickTime` in ms.
+    pub tick_ms: u64,
+    /// `initLimit`, ticks.
+    pub init_limit: u32,
+    /// `syncLimit`, ticks.
+    pub sync_limit: u32,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+    /// `zookeeper.forceSnapshotSync`.
+    pub force_snap: bool,
+    /// `zookeeper.leaderServes`: whether a leader takes clients.
+    pub leader_serves: bool,
+}
+
+/// What a member has on its disk when it starts.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// `acceptedEpoch`.
+    pub accepted: Epoch,
+    /// `currentEpoch`.
+    pub current: Epoch,
+    /// The last transaction in its log or its state.
+    pub last: Zxid,
+    /// Its last transactions, for learners that are a little behind. They end at `last`.
+    pub recent: Vec<Record>,
+    /// Whether its state may be elected: a member whose disk was lost must first get one.
+    pub may_vote: bool,
+}
+
+/// What a member is at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A stand-alone server.
+    Alone,
+    /// It looks for a leader.
+    Looking,
+    /// It follows a leader; `serving` once it is synchronised.
+    Following,
+    /// The same without a vote.
+    Observing,
+    /// It leads; `serving` once a quorum is synchronised.
+    Leading,
+}
+
+/// A member as operators see it.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// What it is.
+    pub mode: Mode,
+    /// Whether it serves clients.
+    pub serving: bool,
+    /// Whom it follows or is.
+    pub leader: Option<PeerId>,
+    /// `currentEpoch`.
+    pub epoch: Epoch,
+    /// The last logged transaction.
+    pub last: Zxid,
+    /// How many members vote.
+    pub voters: usize,
+    /// A leader's learners.
+    pub learners: Vec<leader::LearnerStatus>,
+}
+
+// Alone ---------------------------------------------------------------- for ever
+//
+// Looking --elected--> Leading --Established--> (serving) --Resign--> Looking
+//    |                                                                  ^
+//    +----elected----> Learning --Serve--> (serving) ----Leave----------+
+#[derive(Debug)]
+enum Role {
+    Alone,
+    Looking,
+    Leading(Box<Leader>),
+    Learning { learner: Box<Learner>, leader: PeerId, observer: bool },
+}
+
+/// What is to be done inside, in order.
+#[derive(Debug)]
+enum Step {
+    Pipeline(zk_pipeline::Output),
+    Leader(LeaderOutput),
+    Learner(LearnerOutput),
+    Election(ElectionOutput),
+    /// A leader serves: its log is applied.
+    Reign(Epoch),
+    /// A learner serves.
+    Serve(Epoch),
+    /// The role ends; everything committed is applied.
+    StandDown {
+        close_all: bool,
+    },
+    /// An election begins.
+    Look,
+    /// To be handed out as it is.
+    Out(Output),
+}
+
+/// One member.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    configs: Configs,
+    pipeline: Pipeline,
+    election: Option<Election>,
+    history: History,
+    /// Logged and not committed as far as this member knows. Ends at `last`.
+    unapplied: VecDeque<Record>,
+    accepted: Epoch,
+    current: Epoch,
+    last: Zxid,
+    may_vote: bool,
+    /// A snapshot was installed and is not durable: nothing is logged until it is.
+    unbased: bool,
+    role: Role,
+    attempt: u64,
+    serving: bool,
+    steps: VecDeque<Step>,
+    pipeline_outputs: Vec<zk_pipeline::Output>,
+    applied: VecDeque<zk_pipeline::Output>,
+}
+
+impl Node {
+    /// A stand-alone server.
+    pub fn alone(pipeline: PipelineConfig, tree: &Tree, now: Now) -> Self {
+        let config = NodeConfig {
+            me: PeerId(0),
+            tick_ms: pipeline.tick_ms,
+            init_limit: 0,
+            sync_limit: 0,
+            reconfig_enabled: false,
+            force_snap: false,
+            leader_serves: true,
+        };
+        let configs = Configs::new(EnsembleConfig::default());
+        let pipeline = Pipeline::new(pipeline, tree, now);
+        let mut node = Self::with(config, configs, pipeline, None, Role::Alone);
+        node.last = tree.last_zxid();
+        node.serving = true;
+        node
+    }
+
+    /// A member of an ensemble. Its first act is to look for a leader.
+    pub fn member(
+        config: NodeConfig,
+        configs: Configs,
+        pipeline: PipelineConfig,
+        start: Start,
+        tree: &Tree,
+    ) -> Self {
+        let mut election = ElectionConfig::new(config.me);
+        election.reconfig_enabled = config.reconfig_enabled;
+        let election = Election::new(election, configs.clone());
+        let pipeline = Pipeline::idle(pipeline, tree);
+        let mut node = Self::with(config, configs, pipeline, Some(election), Role::Looking);
+        node.accepted = start.accepted;
+        node.current = start.current;
+        node.last = start.last;
+        node.may_vote = start.may_vote;
+        start.recent.into_iter().for_each(|r| node.history.push(r));
+        node.steps.push_back(Step::Look);
+        node
+    }
+
+    fn with(
+        config: NodeConfig,
+        configs: Configs,
+        pipeline: Pipeline,
+        election: Option<Election>,
+        role: Role,
+    ) -> Self {
+        Self {
+            config,
+            configs,
+            pipeline,
+            election,
+            history: History::default(),
+            unapplied: VecDeque::new(),
+            accepted: Epoch(0),
+            current: Epoch(0),
+            last: Zxid::ZERO,
+            may_vote: true,
+            unbased: false,
+            role,
+            attempt: 0,
+            serving: false,
+            steps: VecDeque::new(),
+            pipeline_outputs: Vec::new(),
+            applied: VecDeque::new(),
+        }
+    }
+
+    /// Its sessions and requests.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Whether requests of clients are taken.
+    pub fn serving(&self) -> bool {
+        self.serving
+    }
+
+    /// The members as this one knows them.
+    pub fn configs(&self) -> &Configs {
+        &self.configs
+    }
+
+    /// What an operator wants to know.
+    pub fn status(&self) -> Status {
+        let (mode, leader, learners) = match &self.role {
+            Role::Alone => (Mode::Alone, None, Vec::new()),
+            Role::Looking => (Mode::Looking, None, Vec::new()),
+            Role::Leading(l) => (Mode::Leading, Some(self.config.me), l.followers().collect()),
+            Role::Learning { observer: false, leader, .. } => (Mode::Following, Some(*leader), Vec::new()),
+            Role::Learning { leader, .. } => (Mode::Observing, Some(*leader), Vec::new()),
+        };
+        let voters = self.configs.active.voters().count();
+        Status { mode, serving: self.serving, leader, epoch: self.current, last: self.last, voters, learners }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: Input, tree: &Tree) {
+        match input {
+            Input::Client(input) => self.pipeline.handle(now, input, tree),
+            Input::Notification { from, notification } => {
+                if let Some(e) = &mut self.election {
+                    e.handle(now.mono, from, &notification);
+                }
+            }
+            Input::Reachable { peer, yes } => {
+                if let Some(e) = &mut self.election {
+                    e.reachable(now.mono, peer, yes);
+                }
+            }
+            Input::LinkUp(link) => self.lead(now, LeaderInput::LinkUp(link)),
+            Input::FromLearner(link, message) => self.lead(now, LeaderInput::Packet(link, message)),
+            Input::LinkDown(link) => self.lead(now, LeaderInput::LinkDown(link)),
+            Input::Streamed(link) => self.lead(now, LeaderInput::Streamed(link)),
+            Input::LogSpan { link, span } => self.lead(now, LeaderInput::LogSpan { link, span }),
+            Input::Following { attempt } if attempt == self.attempt => {
+                self.learn(now, LearnerInput::Connected);
+            }
+            Input::FromLeader { attempt, message } if attempt == self.attempt => {
+                self.learn(now, LearnerInput::Packet(message));
+            }
+            Input::LeaderLost { attempt } if attempt == self.attempt => {
+                self.learn(now, LearnerInput::Disconnected);
+            }
+            Input::Loading { attempt } if attempt == self.attempt => self.learn(now, LearnerInput::Heard),
+            Input::Following { .. }
+            | Input::FromLeader { .. }
+            | Input::LeaderLost { .. }
+            | Input::Loading { .. } => {}
+            Input::CannotLead => {
+                if matches!(self.role, Role::Leading(_)) {
+                    self.steps.push_back(Step::Leader(LeaderOutput::Resign { why: "no quorum port" }));
+                }
+            }
+            Input::Synced { upto } => match &mut self.role {
+                Role::Alone => self.pipeline.committed(upto),
+                Role::Looking => {}
+                Role::Leading(_) => self.lead(now, LeaderInput::Synced { upto }),
+                Role::Learning { .. } => self.learn(now, LearnerInput::Synced { upto }),
+            },
+        }
+    }
+
+    fn lead(&mut self, now: Now, input: LeaderInput) {
+        if let Role::Leading(leader) = &mut self.role {
+            leader.handle(now.mono, input, &mut self.history);
+        }
+    }
+
+    fn learn(&mut self, now: Now, input: LearnerInput) {
+        if let Role::Learning { learner, .. } = &mut self.role {
+            learner.handle(now.mono, input);
+        }
+    }
+
+    /// The next thing to do. Call until `None`.
+    pub fn poll(&mut self, now: Now, tree: &Tree) -> Option<Output> {
+        loop {
+            while let Some(step) = self.steps.pop_front() {
+                if let Some(output) = self.step(now, tree, step) {
+                    return Some(output);
+                }
+            }
+            self.gather();
+            if self.steps.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    fn gather(&mut self) {
+        self.pipeline.drain_outputs(&mut self.pipeline_outputs);
+        self.steps.extend(self.pipeline_outputs.drain(..).map(Step::Pipeline));
+        match &mut self.role {
+            Role::Leading(l) => self.steps.extend(l.take_outputs().into_iter().map(Step::Leader)),
+            Role::Learning { learner, .. } => {
+                self.steps.extend(learner.take_outputs().into_iter().map(Step::Learner));
+            }
+            Role::Alone | Role::Looking => {}
+        }
+        if self.pipeline.exhausted() && matches!(self.role, Role::Leading(_)) {
+            self.steps.push_back(Step::Leader(LeaderOutput::Resign { why: "the epoch's zxids are used up" }));
+        }
+        if let Some(e) = &mut self.election {
+            self.steps.extend(e.take_outputs().into_iter().map(Step::Election));
+        }
+    }
+
+    fn step(&mut self, now: Now, tree: &Tree, step: Step) -> Option<Output> {
+        match step {
+            Step::Pipeline(output) => self.pipeline_step(now, output),
+            Step::Leader(output) => self.leader_step(now, tree, output),
+            Step::Learner(output) => self.learner_step(tree, output),
+            Step::Election(output) => self.election_step(now, tree, output),
+            Step::Reign(epoch) => {
+                self.pipeline.lead(now, tree, Zxid::new(epoch, 0));
+                self.serve(epoch)
+            }
+            Step::Serve(epoch) => {
+                self.pipeline.learn(now, tree);
+                self.serve(epoch)
+            }
+            Step::StandDown { close_all } => {
+                self.pipeline.stand_down(close_all);
+                None
+            }
+            Step::Look => {
+                let zxid = if self.may_vote { self.last } else { Zxid(-1) };
+                self.role = Role::Looking;
+                if let Some(e) = &mut self.election {
+                    e.start(now.mono, zxid, self.current);
+                }
+                None
+            }
+            Step::Out(output) => Some(output),
+        }
+    }
+
+    fn serve(&mut self, epoch: Epoch) -> Option<Output> {
+        if let Some(e) = &mut self.election {
+            e.set_peer_epoch(epoch);
+        }
+        self.may_vote = true;
+        self.serving = true;
+        Some(Output::Serving(true))
+    }
+
+    fn pipeline_step(&mut self, now: Now, output: zk_pipeline::Output) -> Option<Output> {
+        use zk_pipeline::Output as P;
+        match (output, &mut self.role) {
+            (P::Append(r), Role::Leading(leader)) => {
+                let record = Record { zxid: r.zxid, bytes: r.bytes };
+                if !leader.propose(now.mono, record.clone(), None) {
+                    return None;
+                }
+                self.last = record.zxid;
+                self.unapplied.push_back(record.clone());
+                Some(Output::Append(vec![record]))
+            }
+            (P::Append(r), _) => {
+                self.last = r.zxid;
+                Some(Output::Append(vec![Record { zxid: r.zxid, bytes: r.bytes }]))
+            }
+            (P::Forward(request), Role::Learning { .. }) => {
+                Some(self.to_leader(FromLearner::Request(request)))
+            }
+            (P::Revalidate { session, timeout }, Role::Learning { .. }) => {
+                Some(self.to_leader(FromLearner::Revalidate { session, timeout }))
+            }
+            // The role has ended; its connections are about to be told.
+            (P::Forward(_) | P::Revalidate { .. }, _) => None,
+            (output, _) => Some(Output::Client(output)),
+        }
+    }
+
+    fn to_leader(&self, message: FromLearner) -> Output {
+        Output::ToLeader { attempt: self.attempt, message }
+    }
+
+    fn leader_step(&mut self, now: Now, tree: &Tree, output: LeaderOutput) -> Option<Output> {
+        use LeaderOutput as L;
+        match output {
+            L::StoreAcceptedEpoch(epoch) => self.accept(epoch),
+            L::StoreCurrentEpoch(epoch) => self.enter(epoch),
+            L::Send { links, message } => Some(Output::ToLearners { links, message }),
+            L::Close { link, why } => Some(Output::CloseLink { link, why }),
+            L::FindInLog { link, zxid } => Some(Output::FindInLog { link, zxid }),
+            L::StreamLog { link, after, upto } => Some(Output::StreamLog { link, after, upto }),
+            L::StreamSnapshot { link, zxid } => Some(Output::StreamSnapshot { link, zxid }),
+            L::Established { epoch } => {
+                // What the log had is the history of the new epoch, by a quorum.
+                for record in std::mem::take(&mut self.unapplied) {
+                    self.commit(&record);
+                }
+                self.steps.push_front(Step::Reign(epoch));
+                Some(Output::ApplyCommitted { settled: true })
+            }
+            L::Committed { upto } => {
+                while self.unapplied.front().is_some_and(|r| r.zxid <= upto) {
+                    self.unapplied.pop_front();
+                }
+                self.pipeline.committed(upto);
+                None
+            }
+            L::Request { link, request } => {
+                self.pipeline.forwarded(now, LinkRef(link.0), request, tree);
+                None
+            }
+            L::Touch { session, timeout } => {
+                self.pipeline.touched(now, session, timeout);
+                None
+            }
+            L::Revalidate { link, session, .. } => {
+                let valid = self.pipeline.revalidate(now, LinkRef(link.0), session);
+                if let Role::Leading(leader) = &mut self.role {
+                    leader.revalidated(link, session, valid);
+                }
+                None
+            }
+            L::ActivateConfig(config) => Some(self.activate(config)),
+            L::Resign { why } => self.leave(why, Output::StopLeading),
+        }
+    }
+
+    fn learner_step(&mut self, tree: &Tree, output: LearnerOutput) -> Option<Output> {
+        use LearnerOutput as L;
+        match output {
+            L::Send(message) => Some(self.to_leader(message)),
+            L::StoreAcceptedEpoch(epoch) => self.accept(epoch),
+            L::StoreCurrentEpoch(epoch) => self.enter(epoch),
+            L::Truncate { to } => Some(self.truncate(to, tree)),
+            L::InstallSnapshot { zxid } => {
+                self.history.clear();
+                self.unapplied.clear();
+                self.last = zxid;
+                self.unbased = true;
+                self.pipeline.stand_down(true);
+                Some(Output::InstallSnapshot { zxid })
+            }
+            L::Persist => {
+                self.unbased = false;
+                Some(Output::Persist)
+            }
+            L::AppendSync(records) => {
+                self.logged(&records);
+                Some(Output::AppendSync(records))
+            }
+            L::Append(records) => {
+                self.logged(&records);
+                Some(Output::Append(records))
+            }
+            L::Commit { upto } => {
+                while let Some(record) = self.unapplied.pop_front_if(|r| r.zxid <= upto) {
+                    self.commit(&record);
+                }
+                None
+            }
+            L::Inform(record) => {
+                self.last = record.zxid;
+                self.commit(&record);
+                Some(Output::Append(vec![record]))
+            }
+            L::Serve { epoch } => {
+                self.steps.push_front(Step::Serve(epoch));
+                Some(Output::ApplyCommitted { settled: true })
+            }
+            L::Ping { zxid } => Some(Output::Ping { zxid }),
+            L::Revalidated { session, valid } => {
+                self.pipeline.revalidated(session, valid);
+                None
+            }
+            L::Synced => {
+                self.pipeline.synced();
+                None
+            }
+            L::SeenConfig(config) => {
+                self.configs.last_seen = Some(Arc::new(config));
+                self.tell_configs();
+                None
+            }
+            L::ActivateConfig { config, .. } => Some(self.activate(config)),
+            L::Leave { why } => self.leave(why, Output::Unfollow),
+        }
+    }
+
+    fn election_step(&mut self, now: Now, tree: &Tree, output: ElectionOutput) -> Option<Output> {
+        match output {
+            ElectionOutput::Send { to, notification } => Some(Output::Notify { to, notification }),
+            ElectionOutput::AdoptConfig(config) => Some(self.activate(config)),
+            ElectionOutput::Elected { vote, state } if matches!(self.role, Role::Looking) => match state {
+                PeerState::Leading => Some(self.begin_leading(now, tree)),
+                _ => Some(self.begin_learning(tree, vote.leader, state == PeerState::Observing)),
+            },
+            ElectionOutput::Elected { .. } => None,
+        }
+    }
+
+    fn begin_leading(&mut self, now: Now, tree: &Tree) -> Output {
+        // Our whole log is history now. It is applied once a quorum has it.
+        self.unapplied.iter().for_each(|r| self.history.push(r.clone()));
+        let config = LeaderConfig {
+            me: self.config.me,
+            tick_ms: self.config.tick_ms,
+            init_limit: self.config.init_limit,
+            sync_limit: self.config.sync_limit,
+            force_snap: self.config.force_snap,
+            reconfig_enabled: self.config.reconfig_enabled,
+            max_snap_syncs: MAX_SNAP_SYNCS,
+            max_diff_syncs: MAX_DIFF_SYNCS,
+        };
+        let start = leader::Start {
+            accepted: self.accepted,
+            current: self.current,
+            last: self.last,
+            applied: tree.last_zxid(),
+        };
+        self.role = Role::Leading(Box::new(Leader::new(config, self.configs.clone(), start, now.mono)));
+        Output::Lead
+    }
+
+    fn begin_learning(&mut self, tree: &Tree, leader: PeerId, observing: bool) -> Output {
+        let config = LearnerConfig {
+            me: self.config.me,
+            leader,
+            observer: observing && self.configs.active.members.contains_key(&self.config.me),
+            tick_ms: self.config.tick_ms,
+            init_limit: self.config.init_limit,
+            sync_limit: self.config.sync_limit,
+            reconfig_enabled: self.config.reconfig_enabled,
+        };
+        let start = LearnerStart {
+            accepted: self.accepted,
+            current: self.current,
+            last: self.last,
+            applied: tree.last_zxid(),
+        };
+        let learner = Learner::new(config, self.configs.clone(), start);
+        self.role = Role::Learning { learner: Box::new(learner), leader, observer: observing };
+        self.attempt += 1;
+        Output::Follow { attempt: self.attempt, leader }
+    }
+
+    /// The role is over: what is committed is applied, then the clients whose writes have an
+    /// unknown fate are told by closing, then an election begins.
+    fn leave(&mut self, why: &'static str, close: Output) -> Option<Output> {
+        tracing::warn!(why, serving = self.serving, "no leader");
+        self.steps.retain(|s| !matches!(s, Step::Leader(_) | Step::Learner(_)));
+        // A reign that did not begin leaves nothing committed.
+        if let Some(first) = self.unapplied.front() {
+            self.history.truncate(Zxid(first.zxid.0 - 1));
+        }
+        self.attempt += 1;
+        self.role = Role::Looking;
+        self.serving = false;
+        // A snapshot that is not durable was never told to anybody: back to what is.
+        let base = match std::mem::take(&mut self.unbased) {
+            true => Output::Reload,
+            false => Output::ApplyCommitted { settled: false },
+        };
+        let rest = [Step::Out(close), Step::Out(base), Step::StandDown { close_all: false }, Step::Look];
+        rest.into_iter().rev().for_each(|s| self.steps.push_front(s));
+        Some(Output::Serving(false))
+    }
+
+    /// The host has done [`Output::Reload`].
+    pub fn reloaded(&mut self, last: Zxid, recent: Vec<Record>, may_vote: bool) {
+        self.last = last;
+        self.may_vote = may_vote;
+        self.history.clear();
+        recent.into_iter().for_each(|r| self.history.push(r));
+    }
+
+    fn accept(&mut self, epoch: Epoch) -> Option<Output> {
+        self.accepted = epoch;
+        Some(Output::StoreAcceptedEpoch(epoch))
+    }
+
+    fn enter(&mut self, epoch: Epoch) -> Option<Output> {
+        self.current = epoch;
+        Some(Output::StoreCurrentEpoch(epoch))
+    }
+
+    fn truncate(&mut self, to: Zxid, tree: &Tree) -> Output {
+        let reload = to < tree.last_zxid();
+        if reload {
+            self.pipeline.stand_down(true);
+        }
+        self.unapplied.retain(|r| r.zxid <= to);
+        self.history.truncate(to);
+        self.last = to;
+        Output::Truncate { to, reload }
+    }
+
+    fn logged(&mut self, records: &[Record]) {
+        if let Some(last) = records.last() {
+            self.last = last.zxid;
+        }
+        self.unapplied.extend(records.iter().cloned());
+    }
+
+    /// A transaction that a quorum has: it will be applied, and learners may need it.
+    fn commit(&mut self, record: &Record) {
+        if self.history.max().is_none_or(|max| max < record.zxid) {
+            self.history.push(record.clone());
+        }
+        let entry = LogEntry::decode(&record.bytes).expect("a record was decoded before it was logged");
+        self.pipeline.commit_learned(entry);
+    }
+
+    fn activate(&mut self, config: EnsembleConfig) -> Output {
+        self.configs = Configs::new(Arc::new(config.clone()));
+        self.tell_configs();
+        Output::Configuration { config }
+    }
+
+    fn tell_configs(&mut self) {
+        if let Some(e) = &mut self.election {
+            e.set_configs(self.configs.clone());
+        }
+    }
+
+    /// Applies at most `max` committed transactions. True: there are more.
+    pub fn apply(&mut self, now: Now, tree: &mut Tree, effects: &mut Effects, max: usize) -> bool {
+        self.pipeline.apply(now, tree, effects, max)
+    }
+
+    /// The outputs for clients of what was just applied; to be called under the lock of
+    /// [`Node::apply`] until `None`. Everything else waits for the next poll.
+    pub fn poll_applied(&mut self) -> Option<zk_pipeline::Output> {
+        use zk_pipeline::Output as P;
+        if self.applied.is_empty() {
+            self.pipeline.drain_outputs(&mut self.pipeline_outputs);
+            for output in self.pipeline_outputs.drain(..) {
+                match output {
+                    P::Append(_) | P::Forward(_) | P::Revalidate { .. } => {
+                        self.steps.push_back(Step::Pipeline(output));
+                    }
+                    output => self.applied.push_back(output),
+                }
+            }
+        }
+        self.applied.pop_front()
+    }
+
+    /// When to call [`Node::tick`] at the latest, monotonic ms.
+    pub fn deadline(&self) -> Option<u64> {
+        let role = match &self.role {
+            Role::Alone | Role::Looking => None,
+            Role::Leading(l) => l.deadline(),
+            Role::Learning { learner, .. } => learner.deadline(),
+        };
+        let election = self.election.as_ref().and_then(Election::deadline);
+        [self.pipeline.deadline(), role, election].into_iter().flatten().min()
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Now, tree: &Tree) {
+        self.pipeline.tick(now, tree);
+        match &mut self.role {
+            Role::Alone | Role::Looking => {}
+            Role::Leading(l) => l.tick(now.mono),
+            Role::Learning { learner, .. } => learner.tick(now.mono),
+        }
+        if let Some(e) = &mut self.election {
+            e.tick(now.mono);
+        }
+    }
+
+    /// A client's session was heard of at `at`, monotonic ms.
+    pub fn touch(&mut self, session: SessionId, at: u64) {
+        self.pipeline.touch(session, at);
+    }
+
+    /// A client of a learner was heard of since the last answer to a PING.
+    pub fn heard(&mut self, session: SessionId) {
+        self.pipeline.heard(session);
+    }
+
+    /// Answers the PING that [`Output::Ping`] told of.
+    pub fn pong(&mut self, zxid: Zxid, tree: &Tree) {
+        let touched = self.pipeline.take_touched(tree);
+        let pong = self.to_leader(FromLearner::Ping { zxid, touched });
+        self.steps.push_back(Step::Out(pong));
+    }
+}
+
+/// The packet that goes with a record to a learner that is brought up from the log.
+pub fn proposal_and_commit(record: Record) -> [FromLeader; 2] {
+    let zxid = record.zxid;
+    [FromLeader::Proposal { zxid, txn: record.bytes }, FromLeader::Commit { zxid }]
+}
+
+/// A learner's connection under the name that the pipeline knows it by.
+pub fn link_ref(link: LinkId) -> LinkRef {
+    LinkRef(link.0)
+}
