@@ -453,6 +453,14 @@ impl Leader {
         (self.config.tick_ms / 2).max(1)
     }
 
+    /// The newest committed transaction. differs: Java counts the begin of its epoch as one
+    /// that is applied. A client that has seen that zxid is refused by every member which
+    /// has nothing of the new epoch yet, and a learner that has all gets a snapshot.
+    /// ref: Leader.lead, ZooKeeperServer.setZxid.
+    fn last_txn(&self) -> Zxid {
+        if self.committed == self.epoch_begin() { self.start.last } else { self.committed }
+    }
+
     fn epoch_begin(&self) -> Zxid {
         Zxid::new(self.epoch, 0)
     }
@@ -699,11 +707,13 @@ impl Leader {
     /// hear all that comes: between these nothing is proposed or committed.
     /// ref: LearnerHandler.syncFollower, Leader.startForwarding.
     fn sync(&mut self, now: u64, id: LinkId, history: &History, disk: Option<&LogSpan>) {
+        let (last, committed) = (self.last_txn(), self.committed);
         let Some(link) = self.links.get_mut(&id) else { return };
         let (sid, learner) = (link.sid, link.last);
         let plan = plan(&SyncInput {
-            learner,
-            last: self.committed,
+            // Who has seen the begin of the epoch has what was before it.
+            learner: if learner == committed { last } else { learner },
+            last,
             history,
             force_snap: self.config.force_snap,
             disk,
@@ -717,6 +727,13 @@ impl Leader {
         if self.throttled(id, kind) {
             return self.close(id, "too many learners are being synced");
         }
+        let name = match &plan {
+            SyncPlan::Diff { .. } => "diff",
+            SyncPlan::Trunc { .. } => "trunc",
+            SyncPlan::Snap | SyncPlan::NeedLog => "snap",
+        };
+        let peer = sid.unwrap_or(PeerId(-1));
+        tracing::info!(kind = %name, role = %"leader", %peer, has = %learner, "synchronised");
         self.replace(id, sid);
         let base = self.send_plan(id, plan, history);
         self.send_history(id, base, history);
@@ -784,7 +801,7 @@ impl Leader {
     /// What the tree shows when the host comes to a snapshot now.
     fn snapshot_zxid(&self, history: &History) -> Zxid {
         if self.is_established() {
-            return self.committed;
+            return self.last_txn();
         }
         let Start { applied, last, .. } = self.start;
         let next = history.iter_after(applied).next().map(|r| r.zxid);

@@ -354,20 +354,24 @@ impl Learner {
 /// Synchronisation. ref: Learner.syncWithLeader.
 impl Learner {
     fn mode(&mut self, packet: FromLeader) {
+        let leader = self.config.leader;
+        let tell = |kind: &str| tracing::info!(%kind, role = %"learner", %leader, "synchronised");
         match packet {
             FromLeader::Diff { .. } | FromLeader::Trunc { .. } if self.needs_snapshot => {
                 return self.leave("no snapshot");
             }
-            FromLeader::Diff { .. } => {}
+            FromLeader::Diff { .. } => tell("diff"),
             FromLeader::Trunc { zxid } => {
                 if zxid > self.last {
                     return self.leave("TRUNC to what was never logged");
                 }
+                tell("trunc");
                 self.push(LearnerOutput::Truncate { to: zxid });
                 (self.last, self.logged) = (zxid, zxid);
                 self.applied = self.applied.min(zxid);
             }
             FromLeader::Snap { zxid } => {
+                tell("snap");
                 self.push(LearnerOutput::InstallSnapshot { zxid });
                 (self.last, self.logged, self.applied) = (zxid, zxid, zxid);
                 self.snapshot = true;

@@ -103,6 +103,11 @@ impl Learner {
         }
     }
 
+    /// Whether the oldest answered sync may leave its line.
+    pub(crate) fn is_settled(&self, next: Option<Zxid>) -> bool {
+        self.released.front().is_some_and(|(_, upto)| reached(*upto, next))
+    }
+
     /// The leader has answered the oldest sync, when `upto` was committed.
     fn release(&mut self, upto: Zxid) {
         let Some((session, number)) = self.syncs.pop_front() else {
@@ -281,10 +286,12 @@ impl Pipeline {
 
     /// The next transaction is committed. [`Pipeline::apply`] applies it.
     ///
+    /// Before a role has begun it is what the role begins with.
+    ///
     /// # Panics
-    /// If the order is broken, or this is no learner.
+    /// If the order is broken, or this is a leader.
     pub fn commit_learned(&mut self, entry: LogEntry) {
-        assert!(matches!(self.state, State::Learner(_)), "only a learner learns of commits");
+        assert!(!matches!(self.state, State::Leader(_)), "a leader commits what it has proposed");
         let (zxid, op) = (entry.header.zxid, entry.header.op);
         let last = self.flight.back().map_or(Zxid(i64::MIN), |f| f.entry.header.zxid);
         assert!(zxid > last, "commits go forward: {zxid} after {last}");

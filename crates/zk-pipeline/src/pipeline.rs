@@ -329,6 +329,18 @@ impl Pipeline {
         self.committed = upto;
     }
 
+    /// Whether [`Pipeline::apply`] has something to do.
+    pub fn has_committed(&self) -> bool {
+        let next = self.flight.front().map(|f| f.entry.header.zxid);
+        next.is_some_and(|next| next <= self.committed)
+            || matches!(&self.state, State::Learner(l) if l.is_settled(next))
+    }
+
+    /// Whether a connection of this member speaks for the session.
+    pub fn is_local(&self, session: SessionId) -> bool {
+        self.sessions.get(session).is_some_and(|s| s.conn.is_some())
+    }
+
     /// Applies at most `max` committed transactions. True: there are more.
     /// `effects.touched` grows by what the mirror has to write.
     pub fn apply(&mut self, now: Now, tree: &mut Tree, effects: &mut Effects, max: usize) -> bool {

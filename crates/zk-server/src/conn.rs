@@ -17,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use zk_admin::Word;
@@ -37,7 +39,7 @@ use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
 
 use crate::frames::{Cut, PREFIX, Tail, cut};
-use crate::shared::{Admitted, Heard, address_identity, password_opens};
+use crate::shared::{Admitted, Heard, Serving, address_identity, password_opens};
 use crate::stats::ConnStats;
 use crate::throttle::Kind;
 use crate::worker::Worker;
@@ -259,7 +261,8 @@ impl Conn {
     fn may_go_on(&self) -> bool {
         let i = self.inner.borrow();
         match i.phase {
-            Phase::First4 | Phase::Mask | Phase::Connecting => !self.worker.core_is_full(),
+            Phase::First4 | Phase::Mask => !self.worker.core_is_full(),
+            Phase::Connecting => !self.worker.core_is_full() && !self.worker.is_held(),
             Phase::Answering | Phase::Settling => false,
             Phase::Open => i.out.len() < limits::OUT_HIGH && self.may_take(&i),
         }
@@ -267,7 +270,7 @@ impl Conn {
 
     /// ref: ZooKeeperServer.shouldThrottle.
     fn may_take(&self, i: &Inner) -> bool {
-        if self.worker.core_is_full() {
+        if self.worker.core_is_full() || self.worker.is_held() {
             return false;
         }
         if i.pending.is_empty() {
@@ -290,6 +293,16 @@ impl Conn {
         if self.paused.get() {
             self.wake();
         }
+    }
+
+    /// Whether the client has closed its side, whatever it has sent before.
+    pub fn has_left(&self) -> bool {
+        let flags = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        let mut fds = [PollFd::new(self.writer.as_ref().as_fd(), flags)];
+        let gone = flags | PollFlags::POLLHUP | PollFlags::POLLERR;
+        // A call that fails says nothing; the next read will.
+        nix::poll::poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+            && fds[0].revents().is_some_and(|r| r.intersects(gone))
     }
 
     /// Writes what the socket takes.
@@ -413,6 +426,10 @@ impl Conn {
             return;
         };
         let kind = if request.session == SessionId::NONE { Kind::New } else { Kind::Renew };
+        if shared.serving() == Serving::No {
+            i.dead = true;
+            return;
+        }
         let passes = {
             let mut throttle = shared.throttle.lock();
             throttle.is_off() || throttle.pass(kind, clock::mono(), rand::random())
@@ -613,6 +630,7 @@ impl Turn<'_> {
             OpCode::Auth => self.auth(i, header.xid, body),
             OpCode::Sasl => self.sasl(i, header.xid, body),
             op if op.is_write() => self.write(i, header, op, body),
+            OpCode::Sync if shared.ensemble => self.defer(i, header, op, body),
             op => self.read(i, table, header, op, body),
         }
         true

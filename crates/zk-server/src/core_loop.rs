@@ -1,5 +1,5 @@
-//! The core: the thread that owns the pipeline and alone writes the tree.
-//! Its order of work stands in [`zk_pipeline`], "The host's duties".
+//! The core: the thread that owns the member's state machine and alone writes the tree.
+//! Its order of work stands in [`zk_node`], "The host's duties".
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,12 +9,18 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never, select};
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::oneshot;
-use zk_pipeline::{Input, LogRecord, Now, Output, Pipeline, PipelineStats};
+use zab::history::Record;
+use zab::leader::LinkId;
+use zab::sync::LogSpan;
+use zk_node::{Node, Output};
+use zk_pipeline::{Input, Now, PipelineStats};
 use zk_proto::{SessionId, Zxid};
-use zk_tree::Effects;
+use zk_tree::{Effects, Touched};
 
 use crate::disk::{LogHandle, MirrorHandle};
-use crate::shared::{Heard, Shared};
+use crate::member::Member;
+use crate::peer::PeerEvent;
+use crate::shared::{Heard, Serving, Shared};
 use crate::worker::{ToWorker, Worker};
 use crate::{clock, limits};
 
@@ -23,6 +29,8 @@ use crate::{clock, limits};
 pub enum Control {
     /// The log is durable further than before.
     Synced,
+    /// Where the log has what a learner has.
+    LogSpan(LinkId, LogSpan),
     /// A word wants to know.
     Report(oneshot::Sender<CoreReport>),
     /// The workers have ended: finish what is here and end.
@@ -38,22 +46,31 @@ pub struct CoreReport {
     pub by_expiry: Vec<(u64, Vec<SessionId>)>,
     /// Counters.
     pub stats: PipelineStats,
+    /// What it is in the ensemble.
+    pub status: Option<zk_node::Status>,
 }
 
 /// The core's state.
 #[derive(Debug)]
 pub struct Core {
     shared: Arc<Shared>,
-    pipeline: Pipeline,
+    node: Node,
     inputs: Receiver<Vec<Input>>,
     control: Receiver<Control>,
     log: LogHandle,
     mirror: MirrorHandle,
-    committed: Zxid,
+    /// What makes it a member of an ensemble.
+    member: Option<Member>,
+    /// What the mirror does not have, as long as it is not known to be committed.
+    held_back: Option<Touched>,
+    told: Zxid,
     heard: HashMap<SessionId, Heard>,
-    outputs: Vec<Output>,
+    /// Entries of `heard` above which the old ones are looked for.
+    heard_limit: usize,
+    /// Since when clients wait for a leader, monotonic ms.
+    held_since: Option<u64>,
     for_workers: Vec<Vec<ToWorker>>,
-    records: Vec<LogRecord>,
+    records: Vec<Record>,
     /// Appended and not durable: up to which zxid, how many bytes.
     unsynced: VecDeque<(Zxid, usize)>,
     unsynced_bytes: usize,
@@ -65,6 +82,7 @@ pub struct Core {
 /// What a wait ended with.
 enum Event {
     Inputs(Vec<Input>),
+    Peer(PeerEvent),
     Control(Control),
     Time,
 }
@@ -73,24 +91,28 @@ impl Core {
     /// A core on top of a recovered tree.
     pub fn new(
         shared: Arc<Shared>,
-        pipeline: Pipeline,
+        node: Node,
         inputs: Receiver<Vec<Input>>,
         control: Receiver<Control>,
-        log: LogHandle,
-        mirror: MirrorHandle,
+        disk: (LogHandle, MirrorHandle),
+        member: Option<(Member, Touched)>,
     ) -> Self {
-        let committed = shared.tree.read().last_zxid();
+        let told = disk.0.durable();
         let for_workers = shared.workers.iter().map(|_| Vec::new()).collect();
+        let (member, held_back) = member.unzip();
         Self {
             shared,
-            pipeline,
+            node,
             inputs,
             control,
-            log,
-            mirror,
-            committed,
+            log: disk.0,
+            mirror: disk.1,
+            member,
+            held_back,
+            told,
             heard: HashMap::new(),
-            outputs: Vec::new(),
+            heard_limit: 1024,
+            held_since: None,
             for_workers,
             records: Vec::new(),
             unsynced: VecDeque::new(),
@@ -103,37 +125,50 @@ impl Core {
 
     /// Works until it is told to stop, then brings everything to the disk.
     pub fn run(mut self) {
+        self.outputs(clock::now());
         loop {
+            self.work(clock::now());
             let event = self.wait();
             let now = clock::now();
             match event {
                 Event::Inputs(batch) => self.take_inputs(now, batch),
+                Event::Peer(event) => self.take_peers(now, event),
                 Event::Control(Control::Synced) | Event::Time => {}
+                Event::Control(Control::LogSpan(link, span)) => {
+                    self.hand_in(now, zk_node::Input::LogSpan { link, span });
+                }
                 Event::Control(Control::Report(reply)) => drop(reply.send(self.report())),
                 Event::Control(Control::Stop) => return self.finish(),
             }
-            self.commit(now);
+            self.synced(now);
             self.tick(now);
         }
     }
 
     fn wait(&self) -> Event {
         let nothing = never();
+        let no_peers = never();
         let inputs = if self.has_room() { &self.inputs } else { &nothing };
+        let peers = self.member.as_ref().map_or(&no_peers, |m| &m.events);
         let now = clock::mono();
-        let timeout = self
-            .pipeline
-            .deadline()
+        let deadline = [self.node.deadline(), self.held_since.map(|at| at + limits::HELD_MS)];
+        let timeout = deadline
+            .into_iter()
+            .flatten()
+            .min()
             .map_or(Duration::from_secs(1), |d| Duration::from_millis(d.saturating_sub(now)));
         select! {
             recv(inputs) -> batch => batch.map_or(Event::Time, Event::Inputs),
+            recv(peers) -> event => event.map_or(Event::Time, Event::Peer),
             recv(self.control) -> message => message.map_or(Event::Time, Event::Control),
             default(timeout) => Event::Time,
         }
     }
 
     fn has_room(&self) -> bool {
-        self.pipeline.outstanding() < limits::CORE_OUTSTANDING && self.unsynced_bytes < limits::UNSYNCED_BYTES
+        // Without a role what comes is what the workers had read before: it is closed.
+        self.node.pipeline().outstanding() < limits::CORE_OUTSTANDING
+            && self.unsynced_bytes < limits::UNSYNCED_BYTES
     }
 
     fn take_inputs(&mut self, now: Now, first: Vec<Input>) {
@@ -145,63 +180,215 @@ impl Core {
         for _ in 0..limits::CORE_ROUND {
             let Some(inputs) = batch.take() else { break };
             for input in inputs {
-                self.pipeline.handle(now, input, &tree);
+                self.node.handle(now, zk_node::Input::Client(input), &tree);
             }
             batch = self.inputs.try_recv().ok();
         }
         if let Some(inputs) = batch {
             for input in inputs {
-                self.pipeline.handle(now, input, &tree);
+                self.node.handle(now, zk_node::Input::Client(input), &tree);
             }
         }
         drop(tree);
-        self.route();
-        self.deliver();
+        self.outputs(now);
     }
 
-    /// Sorts the outputs by who does them; records go to the log at once.
-    fn route(&mut self) {
-        self.pipeline.drain_outputs(&mut self.outputs);
-        for output in self.outputs.drain(..) {
-            let to = match &output {
-                Output::Append(_) | Output::Forward(_) | Output::Revalidate { .. } => None,
-                Output::Event(fired) => {
-                    for (worker, out) in self.shared.workers.iter().zip(&mut self.for_workers) {
-                        if worker.interest.wants(fired) {
-                            out.push(ToWorker::Output(Output::Event(fired.clone())));
-                        }
-                    }
-                    continue;
-                }
-                Output::Session { conn, .. }
-                | Output::Refused { conn }
-                | Output::Reply { conn, .. }
-                | Output::WatchQuery { conn, .. }
-                | Output::Close { conn } => Some(Worker::of(*conn)),
-            };
-            match (output, to) {
-                (Output::Append(record), _) => {
-                    self.unsynced_bytes += record.bytes.len();
-                    self.unsynced.push_back((record.zxid, record.bytes.len()));
-                    self.records.push(record);
-                }
-                (Output::Session { conn, session, timeout }, Some(w)) => {
-                    let heard = self.heard.entry(session).or_insert_with(|| Arc::new(AtomicU64::new(0)));
-                    let heard = Arc::clone(heard);
-                    self.for_workers[w].push(ToWorker::Session { conn, session, timeout, heard });
-                }
-                (output, Some(w)) => {
-                    if let Output::Reply { watches, .. } = &output {
-                        let interest = &self.shared.workers[w].interest;
-                        watches.iter().for_each(|(kind, path)| interest.add(*kind, path));
-                    }
-                    self.for_workers[w].push(ToWorker::Output(output));
-                }
-                (_, None) => unreachable!("a stand-alone server has no leader to send to"),
-            }
+    fn take_peers(&mut self, now: Now, first: PeerEvent) {
+        let mut event = Some(first);
+        for _ in 0..limits::CORE_ROUND {
+            let (Some(next), Some(member)) = (event.take(), &mut self.member) else { return };
+            let inputs = member.inputs(next);
+            event = member.events.try_recv().ok();
+            inputs.into_iter().for_each(|input| self.hand_in(now, input));
         }
+        if let (Some(next), Some(member)) = (event, &mut self.member) {
+            let inputs = member.inputs(next);
+            inputs.into_iter().for_each(|input| self.hand_in(now, input));
+        }
+    }
+
+    fn hand_in(&mut self, now: Now, input: zk_node::Input) {
+        let shared = Arc::clone(&self.shared);
+        self.node.handle(now, input, &shared.tree.read());
+        self.outputs(now);
+    }
+
+    /// Performs what the member wants done, in order.
+    fn outputs(&mut self, now: Now) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let output = self.node.poll(now, &shared.tree.read());
+            let Some(output) = output else { break };
+            self.perform(now, output);
+        }
+        self.flush_outputs();
+    }
+
+    /// Records to the log, messages to the workers and to the other members.
+    fn flush_outputs(&mut self) {
         if !self.records.is_empty() {
             self.log.append(std::mem::take(&mut self.records));
+        }
+        self.deliver();
+        if let Some(member) = &mut self.member {
+            member.flush();
+        }
+    }
+
+    fn perform(&mut self, now: Now, output: Output) {
+        match output {
+            Output::Client(output) => self.route(output),
+            Output::Append(records) => self.append(records),
+            Output::AppendSync(records) => {
+                self.append(records);
+                self.flush_outputs();
+                self.log.wait();
+            }
+            Output::ApplyCommitted { settled } => {
+                self.apply_all(now);
+                if settled && let Some(touched) = self.held_back.take() {
+                    let batch = self.mirror.encode(&self.shared.tree.read(), &touched);
+                    self.mirror.write(batch);
+                }
+            }
+            Output::Serving(yes) => self.serve(now, yes),
+            Output::Ping { zxid } => {
+                let member = self.member.as_mut().expect("only a member is pinged");
+                let since = std::mem::replace(&mut member.pinged, now.mono);
+                for (session, heard) in &self.heard {
+                    // The same millisecond counts for both, so that none is lost between two.
+                    if heard.load(Ordering::Relaxed) >= since {
+                        self.node.heard(*session);
+                    }
+                }
+                self.node.pong(zxid, &self.shared.tree.read());
+            }
+            Output::Truncate { to, reload } => {
+                self.apply_all(now);
+                self.flush_outputs();
+                let member = self.member.as_mut().expect("only a member truncates");
+                if let Some((tree, held_back)) =
+                    member.truncate(to, reload, &self.shared, &mut self.log, &mut self.mirror)
+                {
+                    self.held_back = Some(held_back);
+                    self.replace_tree(tree);
+                }
+                self.restarted();
+            }
+            Output::InstallSnapshot { zxid } => {
+                self.apply_all(now);
+                self.flush_outputs();
+                let member = self.member.as_mut().expect("only a member gets a snapshot");
+                let tree = member.take_snapshot(zxid);
+                self.held_back = None;
+                self.replace_tree(tree);
+            }
+            Output::Reload => {
+                self.flush_outputs();
+                let member = self.member.as_mut().expect("only a member gets a snapshot");
+                let r = member.reload(&mut self.log, &mut self.mirror);
+                member.restart(r.writer, r.last_zxid, r.mirror, &mut self.log, &mut self.mirror);
+                self.held_back = Some(r.held_back);
+                self.replace_tree(r.tree);
+                let recent = r.recent.into_iter().map(|(zxid, bytes)| Record { zxid, bytes }).collect();
+                self.node.reloaded(r.last_zxid, recent, !r.empty_without_vote);
+                self.restarted();
+            }
+            Output::Persist => {
+                self.apply_all(now);
+                self.flush_outputs();
+                let member = self.member.as_mut().expect("only a member gets a snapshot");
+                member.persist(&self.shared, &mut self.log, &mut self.mirror);
+                self.held_back = None;
+                self.restarted();
+            }
+            Output::StreamSnapshot { link, zxid } => {
+                self.apply_all(now);
+                self.flush_outputs();
+                let member = self.member.as_mut().expect("only a member has learners");
+                let settled = self.held_back.is_none();
+                member.stream_snapshot(link, zxid, settled, &self.shared, &self.mirror);
+            }
+            other => {
+                // A packet must not overtake the record that it speaks of on its way to the
+                // log's thread, but it need not wait for it either.
+                let member = self.member.as_mut().expect("only a member has peers");
+                member.perform(other, &self.shared, &self.log);
+            }
+        }
+    }
+
+    fn append(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.unsynced_bytes += record.bytes.len();
+            self.unsynced.push_back((record.zxid, record.bytes.len()));
+            self.records.push(record);
+        }
+    }
+
+    /// The log begins anew behind the present state.
+    fn restarted(&mut self) {
+        self.unsynced.clear();
+        self.unsynced_bytes = 0;
+        self.told = self.log.durable();
+    }
+
+    fn replace_tree(&mut self, mut tree: zk_tree::Tree) {
+        let mut touched = crate::ensemble::write_config(&mut tree, &self.node.configs().active);
+        self.held_back.get_or_insert_default().merge(&mut touched);
+        self.shared.last_zxid.store(tree.last_zxid().0, Ordering::Release);
+        let old = std::mem::replace(&mut *self.shared.tree.write(), tree);
+        // A large one takes a while.
+        std::thread::spawn(move || drop(old));
+    }
+
+    fn serve(&mut self, now: Now, yes: bool) {
+        // Replies to what was applied come before the silence.
+        self.flush_outputs();
+        self.held_since = (!yes).then_some(now.mono);
+        self.tell_serving(if yes { Serving::Yes } else { Serving::Held });
+    }
+
+    fn tell_serving(&self, serving: Serving) {
+        self.shared.serving.store(serving.to_u8(), Ordering::Release);
+        self.shared.workers.iter().for_each(|w| w.inbox.push_one(ToWorker::Serving(serving)));
+    }
+
+    /// Sorts the outputs for clients by the worker that does them.
+    fn route(&mut self, output: zk_pipeline::Output) {
+        use zk_pipeline::Output as P;
+        let conn = match &output {
+            P::Event(fired) => {
+                for (worker, out) in self.shared.workers.iter().zip(&mut self.for_workers) {
+                    if worker.interest.wants(fired) {
+                        out.push(ToWorker::Output(P::Event(fired.clone())));
+                    }
+                }
+                return;
+            }
+            P::Session { conn, .. }
+            | P::Refused { conn }
+            | P::Reply { conn, .. }
+            | P::WatchQuery { conn, .. }
+            | P::Close { conn } => *conn,
+            P::Append(_) | P::Forward(_) | P::Revalidate { .. } => {
+                unreachable!("the member keeps these for itself")
+            }
+        };
+        let w = Worker::of(conn);
+        match output {
+            P::Session { conn, session, timeout } => {
+                let heard = self.heard.entry(session).or_insert_with(|| Arc::new(AtomicU64::new(0)));
+                let heard = Arc::clone(heard);
+                self.for_workers[w].push(ToWorker::Session { conn, session, timeout, heard });
+            }
+            output => {
+                if let P::Reply { watches, .. } = &output {
+                    let interest = &self.shared.workers[w].interest;
+                    watches.iter().for_each(|(kind, path)| interest.add(*kind, path));
+                }
+                self.for_workers[w].push(ToWorker::Output(output));
+            }
         }
     }
 
@@ -211,14 +398,13 @@ impl Core {
         }
     }
 
-    /// Applies what has become durable.
-    fn commit(&mut self, now: Now) {
+    /// Tells how far the log is durable.
+    fn synced(&mut self, now: Now) {
         let durable = self.log.durable();
-        if durable <= self.committed {
+        if durable <= self.told {
             return;
         }
-        self.committed = durable;
-        self.pipeline.committed(durable);
+        self.told = durable;
         while let Some((zxid, bytes)) = self.unsynced.front().copied() {
             if zxid > durable {
                 break;
@@ -226,31 +412,52 @@ impl Core {
             self.unsynced_bytes -= bytes;
             self.unsynced.pop_front();
         }
-        while self.apply_slice(now) {}
+        self.hand_in(now, zk_node::Input::Synced { upto: durable });
     }
 
-    fn apply_slice(&mut self, now: Now) -> bool {
+    /// Applies what is committed.
+    fn work(&mut self, now: Now) {
+        while self.node.pipeline().has_committed() {
+            self.apply_slice(now);
+            self.outputs(now);
+        }
+    }
+
+    /// The same without outputs between, for a barrier.
+    fn apply_all(&mut self, now: Now) {
+        while self.node.pipeline().has_committed() {
+            self.apply_slice(now);
+        }
+    }
+
+    fn apply_slice(&mut self, now: Now) {
         self.wait_for_workers();
         let shared = Arc::clone(&self.shared);
         let mut tree = shared.tree.write();
         let start = Instant::now();
-        let before = self.pipeline.stats().applied;
-        let more = self.pipeline.apply(now, &mut tree, &mut self.effects, self.slice.max());
+        let before = self.node.pipeline().stats().applied;
+        self.node.apply(now, &mut tree, &mut self.effects, self.slice.max());
         shared.last_zxid.store(tree.last_zxid().0, Ordering::Release);
         // Who reads the new state must find its events in front of it.
-        self.route();
+        while let Some(output) = self.node.poll_applied() {
+            self.route(output);
+        }
         self.deliver();
-        self.slice.measured(self.pipeline.stats().applied - before, start.elapsed());
+        self.slice.measured(self.node.pipeline().stats().applied - before, start.elapsed());
         let tree = RwLockWriteGuard::downgrade(tree);
         if !self.huge_pages && tree.node_count() as u64 >= limits::HUGE_PAGES_NODES {
             self.huge_pages = true;
             crate::server::huge_pages(true);
         }
-        let batch = self.mirror.encode(&tree, &self.effects.touched);
-        drop(tree);
+        match &mut self.held_back {
+            Some(held) => held.merge(&mut self.effects.touched),
+            None => {
+                let batch = self.mirror.encode(&tree, &self.effects.touched);
+                drop(tree);
+                self.mirror.write(batch);
+            }
+        }
         self.effects.clear();
-        self.mirror.write(batch);
-        more
     }
 
     /// A worker that does not keep up with its events holds up the writes, not
@@ -264,30 +471,36 @@ impl Core {
     }
 
     fn tick(&mut self, now: Now) {
-        if self.pipeline.deadline().is_none_or(|d| now.mono < d) {
+        if self.held_since.is_some_and(|at| now.mono >= at + limits::HELD_MS) {
+            self.held_since = None;
+            self.tell_serving(Serving::No);
+        }
+        if self.node.deadline().is_none_or(|d| now.mono < d) {
             return;
         }
-        for session in self.pipeline.due_sessions(now.mono) {
+        for session in self.node.pipeline().due_sessions(now.mono) {
             if let Some(heard) = self.heard.get(&session) {
-                self.pipeline.touch(session, heard.load(Ordering::Relaxed));
+                self.node.touch(session, heard.load(Ordering::Relaxed));
             }
         }
         let shared = Arc::clone(&self.shared);
-        self.pipeline.tick(now, &shared.tree.read());
-        self.route();
-        self.deliver();
-        let sessions = self.pipeline.sessions();
-        if self.heard.len() > sessions.len() {
-            self.heard.retain(|id, _| sessions.get(*id).is_some());
+        self.node.tick(now, &shared.tree.read());
+        self.outputs(now);
+        // Those whose connection has gone are not heard of any more.
+        let pipeline = self.node.pipeline();
+        if self.heard.len() > self.heard_limit {
+            self.heard.retain(|id, _| pipeline.is_local(*id));
+            self.heard_limit = 2 * self.heard.len() + 1024;
         }
     }
 
     fn report(&self) -> CoreReport {
-        let sessions = self.pipeline.sessions();
+        let sessions = self.node.pipeline().sessions();
         CoreReport {
             sessions: sessions.len(),
             by_expiry: sessions.by_expiry().collect(),
-            stats: self.pipeline.stats(),
+            stats: self.node.pipeline().stats(),
+            status: self.member.is_some().then(|| self.node.status()),
         }
     }
 
@@ -298,8 +511,12 @@ impl Core {
             self.take_inputs(now, batch);
         }
         self.log.stop();
-        self.commit(now);
-        self.mirror.stop();
+        self.synced(now);
+        self.work(now);
+        if let Some(member) = &mut self.member {
+            member.stop();
+        }
+        drop(self.mirror.stop());
     }
 }
 

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use zk_pipeline::LogRecord;
+use parking_lot::Mutex;
+use zab::history::Record;
 use zk_proto::Zxid;
 use zk_storage::{Compression, LogWriter, Mirror, MirrorBatch, MirrorReader, StorageConfig, StorageError};
 use zk_tree::{Touched, Tree};
@@ -20,19 +21,21 @@ pub const EXIT_DISK: i32 = 10;
 
 /// A failed write or sync is never tried again: what of it is on the disk is
 /// unknown. The next start reads the log and knows.
-fn give_up(error: &StorageError) -> ! {
+pub fn give_up(error: &StorageError) -> ! {
     tracing::error!("{error}; the server stops");
     std::process::exit(EXIT_DISK)
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("a thread can be started")
 }
 
 /// The log as the core sees it.
 #[derive(Debug)]
 pub struct LogHandle {
-    records: Option<Sender<Vec<LogRecord>>>,
+    records: Option<Sender<Vec<Record>>>,
+    /// The last one handed over.
+    last: Zxid,
     durable: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,11 +47,18 @@ impl LogHandle {
         let durable = Arc::new(AtomicI64::new(last.0));
         let shared = Arc::clone(&durable);
         let thread = spawn("log", move || write_log(writer, &queue, &shared, &control));
-        Self { records: Some(records), durable, thread: Some(thread) }
+        Self { records: Some(records), last, durable, thread: Some(thread) }
+    }
+
+    /// Goes on behind `last` after [`LogHandle::stop`].
+    pub fn restart(&mut self, writer: LogWriter, last: Zxid, control: Sender<Control>) {
+        *self = Self::start(writer, last, control);
     }
 
     /// Hands records over.
-    pub fn append(&self, records: Vec<LogRecord>) {
+    pub fn append(&mut self, records: Vec<Record>) {
+        let Some(last) = records.last() else { return };
+        self.last = last.zxid;
         let queue = self.records.as_ref().expect("nothing is appended after the stop");
         queue.send(records).expect("the log's thread ends only after its queue is closed");
     }
@@ -56,6 +66,18 @@ impl LogHandle {
     /// Up to which zxid the log is durable.
     pub fn durable(&self) -> Zxid {
         Zxid(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The same for who watches from another thread.
+    pub fn durable_mark(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.durable)
+    }
+
+    /// Waits until everything that was handed over is durable.
+    pub fn wait(&self) {
+        while self.durable() < self.last {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 
     /// Waits until everything is durable, and ends the thread.
@@ -70,7 +92,7 @@ impl LogHandle {
 /// What gathered during a sync is written with the next one. There is no timer.
 fn write_log(
     mut writer: LogWriter,
-    queue: &Receiver<Vec<LogRecord>>,
+    queue: &Receiver<Vec<Record>>,
     durable: &AtomicI64,
     control: &Sender<Control>,
 ) {
@@ -95,28 +117,51 @@ fn write_log(
     }
 }
 
+/// What the mirror's thread is told.
+#[derive(Debug)]
+enum Job {
+    Write(MirrorBatch),
+    /// Say `ready` when everything before is written, and write nothing more until
+    /// whoever asked has taken their view.
+    Hold {
+        ready: Sender<()>,
+        taken: Receiver<()>,
+    },
+}
+
 /// The mirror as the core sees it.
 #[derive(Debug)]
 pub struct MirrorHandle {
-    batches: Option<Sender<MirrorBatch>>,
+    jobs: Option<Sender<Job>>,
     bytes: Arc<AtomicUsize>,
-    thread: Option<JoinHandle<()>>,
+    reader: Option<MirrorReader>,
+    /// One more owner for each thread that reads.
+    readers: Arc<()>,
+    purge: PurgeSlot,
+    thread: Option<JoinHandle<Mirror>>,
 }
 
 impl MirrorHandle {
-    /// Starts the mirror's thread.
+    /// Starts the mirror's thread, and the one that purges.
     pub fn start(mirror: Mirror, purge: Option<Purge>) -> Self {
-        let (batches, queue) = bounded(limits::MIRROR_BATCHES);
-        let bytes = Arc::new(AtomicUsize::new(0));
-        let shared = Arc::clone(&bytes);
+        let slot = PurgeSlot::default();
         if let Some(purge) = purge {
-            let reader = mirror.reader();
+            let slot = slot.clone();
             // Not waited for at the stop: it only reads the mirror, and what a
             // stop leaves half-written has a temporary name that the next start removes.
-            spawn("purge", move || purge.run(&reader));
+            spawn("purge", move || purge.run(&slot));
         }
+        Self::with(mirror, slot)
+    }
+
+    fn with(mirror: Mirror, purge: PurgeSlot) -> Self {
+        let (jobs, queue) = bounded(limits::MIRROR_BATCHES);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::clone(&bytes);
+        let (reader, readers) = (Some(mirror.reader()), Arc::new(()));
+        *purge.lock() = Some(mirror.reader());
         let thread = spawn("mirror", move || write_mirror(mirror, &queue, &shared));
-        Self { batches: Some(batches), bytes, thread: Some(thread) }
+        Self { jobs: Some(jobs), bytes, reader, readers, purge, thread: Some(thread) }
     }
 
     /// What to write after a slice. To be called under the tree's lock.
@@ -130,18 +175,56 @@ impl MirrorHandle {
             std::thread::sleep(Duration::from_micros(200));
         }
         self.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
-        let queue = self.batches.as_ref().expect("nothing is written after the stop");
-        queue.send(batch).expect("the mirror's thread ends only after its queue is closed");
+        self.send(Job::Write(batch));
     }
 
-    /// Waits until everything is written and flushed, and ends the thread.
-    pub fn stop(&mut self) {
-        self.batches = None;
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("a panic aborts the process");
+    fn send(&self, job: Job) {
+        let queue = self.jobs.as_ref().expect("nothing is written after the stop");
+        queue.send(job).expect("the mirror's thread ends only after its queue is closed");
+    }
+
+    /// Runs `body` on a thread of its own with a reader of the mirror, which stands at
+    /// exactly what was handed over until now and stays there until `body` has called the
+    /// function that it is given: take the view, then call it.
+    pub fn read_here(&self, body: impl FnOnce(&MirrorReader, &dyn Fn()) + Send + 'static) {
+        let (ready, is_ready) = bounded(1);
+        let (take, taken) = bounded(1);
+        let (reader, counted) = (self.reader.clone(), Arc::clone(&self.readers));
+        let reader = reader.expect("nothing is read after the stop");
+        spawn("snapshot", move || {
+            let _counted = counted;
+            if is_ready.recv().is_ok() {
+                // A second call finds nobody who waits, which is no matter.
+                body(&reader, &|| {
+                    let _ = take.try_send(());
+                });
+            }
+        });
+        self.send(Job::Hold { ready, taken });
+    }
+
+    /// Waits until everything is written and flushed, and ends the thread. Nobody else
+    /// reads the mirror then.
+    pub fn stop(&mut self) -> Mirror {
+        self.jobs = None;
+        self.reader = None;
+        // Waits for a purge that is under way, and for readers, whose learners have been closed.
+        *self.purge.lock() = None;
+        while Arc::strong_count(&self.readers) > 1 {
+            std::thread::sleep(Duration::from_millis(1));
         }
+        let thread = self.thread.take().expect("the mirror is stopped once");
+        thread.join().expect("a panic aborts the process")
+    }
+
+    /// Goes on with another mirror after [`MirrorHandle::stop`].
+    pub fn restart(&mut self, mirror: Mirror) {
+        *self = Self::with(mirror, self.purge.clone());
     }
 }
+
+/// What a purge reads; empty while the mirror changes hands.
+type PurgeSlot = Arc<Mutex<Option<MirrorReader>>>;
 
 /// When and how old files are removed. ref: DatadirCleanupManager.
 #[derive(Debug)]
@@ -159,43 +242,77 @@ pub struct Purge {
 impl Purge {
     /// Purges now and then, for ever, on a thread of its own: the snapshot that
     /// comes before takes as long as the tree is large, and writes go on meanwhile.
-    fn run(&self, mirror: &MirrorReader) {
+    fn run(&self, slot: &PurgeSlot) {
         loop {
-            match zk_storage::purge(&self.storage, mirror, self.keep, self.compression, &mut |_| {}) {
-                Ok(files) if files.is_empty() => {}
-                Ok(files) => tracing::info!(files = files.len(), "old snapshots and logs removed"),
-                Err(e) => tracing::warn!("old snapshots and logs were not removed: {e}"),
+            if let Some(mirror) = &*slot.lock() {
+                self.once(mirror);
             }
             std::thread::sleep(self.every);
         }
     }
 }
 
-fn write_mirror(mut mirror: Mirror, queue: &Receiver<MirrorBatch>, bytes: &AtomicUsize) {
+impl Purge {
+    fn once(&self, mirror: &MirrorReader) {
+        match zk_storage::purge(&self.storage, mirror, self.keep, self.compression, &mut |_| {}) {
+            Ok(files) if files.is_empty() => {}
+            Ok(files) => tracing::info!(files = files.len(), "old snapshots and logs removed"),
+            Err(e) => tracing::warn!("old snapshots and logs were not removed: {e}"),
+        }
+    }
+}
+
+fn write_mirror(mut mirror: Mirror, queue: &Receiver<Job>, bytes: &AtomicUsize) -> Mirror {
     let mut batches = Vec::new();
     let mut dirty = false;
     loop {
         // A flush by age comes without a write; otherwise nothing wakes this thread.
         let pause = Duration::from_secs(if dirty { 1 } else { 24 * 3600 });
         match queue.recv_timeout(pause) {
-            Ok(batch) => {
-                batches.push(batch);
-                batches.extend(queue.try_iter());
-                mirror.write(&batches).unwrap_or_else(|e| give_up(&e));
-                bytes.fetch_sub(batches.iter().map(MirrorBatch::bytes).sum(), Ordering::Relaxed);
-                batches.clear();
-                dirty = true;
-                // Nobody waits for the mirror: a pause makes one write of many.
-                std::thread::sleep(limits::MIRROR_PAUSE);
+            Ok(first) => {
+                let held = take_jobs(first, queue, &mut batches);
+                if !batches.is_empty() {
+                    mirror.write(&batches).unwrap_or_else(|e| give_up(&e));
+                    bytes.fetch_sub(batches.iter().map(MirrorBatch::bytes).sum(), Ordering::Relaxed);
+                    batches.clear();
+                    dirty = true;
+                }
+                match held {
+                    Some((ready, taken)) => {
+                        if ready.send(()).is_ok() {
+                            // An error is a reader that has ended without a view.
+                            let _ = taken.recv();
+                        }
+                    }
+                    // Nobody waits for the mirror: a pause makes one write of many.
+                    None => std::thread::sleep(limits::MIRROR_PAUSE),
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 mirror.flush().unwrap_or_else(|e| give_up(&e));
-                return;
+                return mirror;
             }
         }
         if mirror.maybe_flush().unwrap_or_else(|e| give_up(&e)) {
             dirty = false;
         }
     }
+}
+
+/// Collects batches up to the end of the queue or to a hold.
+fn take_jobs(
+    first: Job,
+    queue: &Receiver<Job>,
+    batches: &mut Vec<MirrorBatch>,
+) -> Option<(Sender<()>, Receiver<()>)> {
+    let mut next = Some(first);
+    while let Some(job) = next {
+        match job {
+            Job::Write(batch) => batches.push(batch),
+            Job::Hold { ready, taken } => return Some((ready, taken)),
+        }
+        next = queue.try_recv().ok();
+    }
+    None
 }

@@ -99,6 +99,11 @@ pub const WORKERS: usize = 64;
 /// several times larger: it would touch a few bytes in each of them.
 pub const HUGE_PAGES_NODES: u64 = 100_000;
 
+/// How long clients' requests wait for a leader in their sockets, ms, before their connections
+/// are closed as Java closes them at once: a third of the shortest session that a usual
+/// `tickTime` allows, so that a client which moves on still finds its session.
+pub const HELD_MS: u64 = 1_300;
+
 /// Batches of commands that the thread between the members has not taken.
 pub const PEER_COMMANDS: usize = 256;
 
@@ -137,8 +142,13 @@ pub const STREAM_CHUNKS: usize = 8;
 /// One read of a link while it delivers a snapshot.
 pub const SNAP_CHUNK: usize = 256 * KIB;
 
-/// Tries of each of a leader's addresses. ref: Learner.LeaderConnector.
-pub const LEADER_TRIES: u32 = 5;
+/// Tries of each of a leader's addresses: together with [`LEADER_RETRY`] about as long as
+/// Java tries. ref: Learner.LeaderConnector, 5 tries.
+pub const LEADER_TRIES: u32 = 50;
+
+/// Pause between two tries. A leader of ours opens its port within milliseconds of its
+/// election. differs: Java waits 100 ms. ref: zookeeper.leaderConnectDelayDuringRetryMs.
+pub const LEADER_RETRY: Duration = Duration::from_millis(10);
 
 /// Head start of one address of a peer over the next.
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);

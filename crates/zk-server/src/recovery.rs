@@ -1,10 +1,12 @@
 //! From the configuration to a tree and its disk.
 
+use bytes::Bytes;
 use zk_config::config::{self, Config};
+use zk_proto::Zxid;
 use zk_storage::{
     Base, Compression, LogOptions, LogWriter, Mirror, Progress, Report, StorageConfig, StorageError,
 };
-use zk_tree::{Tree, TreeOptions};
+use zk_tree::{Touched, Tree, TreeOptions};
 
 use crate::disk::Purge;
 
@@ -19,6 +21,12 @@ pub struct Recovered {
     pub mirror: Mirror,
     /// When to remove old files, if that is wanted.
     pub purge: Option<Purge>,
+    /// What the mirror lacks, of a member of an ensemble.
+    pub held_back: Touched,
+    /// The last transactions of the log.
+    pub recent: Vec<(Zxid, Bytes)>,
+    /// There was nothing, and that may be a loss: no vote before a leader has given its state.
+    pub empty_without_vote: bool,
 }
 
 /// Where a configuration keeps its data, and how.
@@ -42,6 +50,7 @@ pub fn storage_config(config: &Config) -> StorageConfig {
         datadir_autocreate: storage.create_directories,
         db_autocreate: storage.create_database,
         trust_empty: storage.trust_empty_snapshot,
+        hold_back: config.ensemble.is_distributed(),
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok(),
         ..StorageConfig::new(&storage.data_dir)
     }
@@ -50,7 +59,9 @@ pub fn storage_config(config: &Config) -> StorageConfig {
 /// Recovers the data directory.
 pub fn recover(config: &Config, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Recovered, StorageError> {
     let storage = storage_config(config);
-    let zk_storage::Recovered { tree, writer, mirror, report, .. } = zk_storage::recover(&storage, progress)?;
+    let recovered = zk_storage::recover(&storage, progress)?;
+    let zk_storage::Recovered { tree, writer, mirror, report, held_back, recent, empty_without_vote, .. } =
+        recovered;
     tell(&report);
     let purge = config.storage.purge_interval.map(|every| Purge {
         every,
@@ -62,7 +73,7 @@ pub fn recover(config: &Config, progress: &mut dyn FnMut(Progress<'_>)) -> Resul
         },
         storage,
     });
-    Ok(Recovered { tree, writer, mirror, purge })
+    Ok(Recovered { tree, writer, mirror, purge, held_back, recent, empty_without_vote })
 }
 
 fn tell(report: &Report) {

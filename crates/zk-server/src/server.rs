@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
 use zk_admin::{Version, Whitelist};
 use zk_config::config::{Config, DigestAlgorithm};
+use zk_node::Node;
 use zk_pipeline::auth::DigestAlg;
-use zk_pipeline::{AuthPolicy, Pipeline, PipelineConfig};
+use zk_pipeline::{AuthPolicy, PipelineConfig};
 use zk_proto::{SessionId, Zxid};
 use zk_storage::{Progress, StorageError};
 use zk_tree::watch::Interest;
@@ -22,8 +23,9 @@ use zk_tree::watch::Interest;
 use crate::core_loop::{Control, Core};
 use crate::disk::{LogHandle, MirrorHandle};
 use crate::early::Early;
+use crate::ensemble;
 use crate::inbox::Inbox;
-use crate::shared::{Connections, Settings, Shared, WorkerHandle};
+use crate::shared::{Connections, Serving, Settings, Shared, WorkerHandle};
 use crate::throttle::Throttle;
 use crate::worker::{ToWorker, Worker};
 use crate::{accept, clock, limits, recovery};
@@ -113,20 +115,27 @@ impl Server {
             .map_err(|source| StartError::System { what: "start a thread", source })?;
         let recovered = recovery::recover(config, &mut progress);
         early.stop();
-        let recovered = recovered?;
+        let mut recovered = recovered?;
 
         let now = clock::now();
         let (to_core, inputs) = bounded(limits::CORE_BATCHES);
         let (control, controls) = bounded(limits::CONTROL);
         let (nodes, zxid) = (recovered.tree.node_count(), recovered.tree.last_zxid());
-        let pipeline = Pipeline::new(pipeline_config.clone(), &recovered.tree, now);
+        let policy = pipeline_config.policy.clone();
+        let (node, member) = match ensemble::Identity::of(config)? {
+            None => (Node::alone(pipeline_config, &recovered.tree, now), None),
+            Some(identity) => {
+                let joined = identity.join(config, pipeline_config, &mut recovered, control.clone())?;
+                (joined.node, Some((joined.member, joined.held_back)))
+            }
+        };
         let worker =
             |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
         let shared = Arc::new(Shared {
             tree: RwLock::new(recovered.tree),
             last_zxid: AtomicI64::new(zxid.0),
             settings,
-            policy: pipeline_config.policy,
+            policy,
             workers: (0..count).map(worker).collect(),
             to_core,
             control: control.clone(),
@@ -135,12 +144,14 @@ impl Server {
             connections: Arc::new(Connections::default()),
             throttle: Mutex::new(Throttle::new(&config.connections.throttle, now.mono)),
             trace_mask: AtomicI64::new(DEFAULT_TRACE_MASK),
+            serving: AtomicU8::new(if member.is_some() { Serving::Held } else { Serving::Yes }.to_u8()),
+            ensemble: member.is_some(),
             started: now.mono,
             stopping: AtomicBool::new(false),
         });
         let log = LogHandle::start(recovered.writer, zxid, control.clone());
         let mirror = MirrorHandle::start(recovered.mirror, recovered.purge);
-        let core = Core::new(Arc::clone(&shared), pipeline, inputs, controls, log, mirror);
+        let core = Core::new(Arc::clone(&shared), node, inputs, controls, (log, mirror), member);
         let core = spawn("core".to_owned(), move || core.run())?;
         let mut workers = Vec::new();
         for index in 0..u8::try_from(count).expect("few workers") {
@@ -213,11 +224,6 @@ fn workers(options: Options) -> usize {
 /// What this version does not do is refused, not ignored.
 fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
     let refuse = |text: &str| Err(StartError::Unsupported(text.to_owned()));
-    if config.ensemble.is_distributed() {
-        return refuse(
-            "ensembles are not supported by this version; remove the server.N lines to run stand-alone",
-        );
-    }
     if config.connections.secure_client.is_some() {
         return refuse("secureClientPort is not supported by this version; use clientPort");
     }
@@ -255,7 +261,11 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
     Ok(PipelineConfig {
         tick_ms: millis(config.sessions.tick_time),
-        first_session: SessionId::first(1, u64::try_from(clock::wall()).unwrap_or(0)),
+        first_session: {
+            // The server's number is the top byte. ref: SessionTrackerImpl.initializeNextSessionId.
+            let server = config.ensemble.my_id.filter(|_| config.ensemble.is_distributed()).unwrap_or(1);
+            SessionId::first(server.to_le_bytes()[0], u64::try_from(clock::wall()).unwrap_or(0))
+        },
         policy,
         extended_types: tree.extended_types,
         digest: tree.digests,
@@ -307,8 +317,8 @@ fn settings(config: &Config, address: SocketAddr) -> Settings {
             max_client_cnxns: connections.max_per_address,
             min_session_timeout: millis(sessions.min_timeout),
             max_session_timeout: millis(sessions.max_timeout),
-            server_id: 0,
-            member: None,
+            server_id: config.ensemble.my_id.filter(|_| config.ensemble.is_distributed()).unwrap_or(0),
+            member: ensemble::conf(config),
         },
         data_dir,
         log_dir,

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
@@ -56,6 +56,37 @@ pub struct Settings {
     pub version: Version,
 }
 
+/// Whether clients are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// They are.
+    Yes,
+    /// There is no leader at the moment; their requests wait in their sockets.
+    Held,
+    /// There has been no leader for too long: they should try another member.
+    No,
+}
+
+impl Serving {
+    /// For an atomic.
+    pub fn to_u8(self) -> u8 {
+        match self {
+            Self::Yes => 0,
+            Self::Held => 1,
+            Self::No => 2,
+        }
+    }
+
+    /// Back from an atomic.
+    pub fn from_u8(n: u8) -> Self {
+        match n {
+            0 => Self::Yes,
+            1 => Self::Held,
+            _ => Self::No,
+        }
+    }
+}
+
 /// One worker as the others see it.
 #[derive(Debug)]
 pub struct WorkerHandle {
@@ -92,10 +123,21 @@ pub struct Shared {
     pub throttle: Mutex<Throttle>,
     /// What `gtmk` prints.
     pub trace_mask: AtomicI64,
+    /// [`Serving`], written by the core.
+    pub serving: AtomicU8,
+    /// Whether there are other members: a sync asks the leader then.
+    pub ensemble: bool,
     /// When the server began to serve, monotonic ms.
     pub started: u64,
     /// No new connections, and the open ones close.
     pub stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Whether clients are served.
+    pub fn serving(&self) -> Serving {
+        Serving::from_u8(self.serving.load(Ordering::Acquire))
+    }
 }
 
 /// Open connections.

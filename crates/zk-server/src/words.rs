@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
-use zk_admin::status::{Directories, Expiry, Gauges, Latency, Metric, Serving, Sessions, Sizes, Watches};
+use zk_admin::status::{
+    Directories, Expiry, Gauges, Latency, LeaderGauges, MemberGauges, Metric, Mode, Serving, Sessions, Sizes,
+    Watches,
+};
 use zk_admin::{Answer, Status, Word, answer, java, names};
 
 use crate::conn::Conn;
@@ -51,6 +54,7 @@ async fn collect(shared: &Arc<Shared>, word: Word, mask: Option<i64>) -> Answer 
     }
     status.serving = match word {
         Word::Ruok | Word::Envi | Word::Gtmk | Word::Stmk | Word::TelnetClose => None,
+        _ if shared.serving() != crate::shared::Serving::Yes => None,
         Word::Crst | Word::Srst | Word::Isro => Some(Serving::default()),
         _ => Some(serving(shared, word).await),
     };
@@ -70,7 +74,7 @@ async fn ask(shared: &Arc<Shared>, word: Word) -> (Vec<WorkerReport>, CoreReport
         worker.inbox.push_one(ToWorker::Report { needs, reply });
         replies.push(report);
     }
-    let core = if needs.sessions || needs.metrics {
+    let core = if needs.sessions || needs.metrics || shared.ensemble {
         let (reply, report) = oneshot::channel();
         shared.control.try_send(Control::Report(reply)).ok().map(|()| report)
     } else {
@@ -109,6 +113,10 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Serving {
         conf: shared.settings.conf.clone(),
         ..Serving::default()
     };
+    if let Some(status) = &core.status {
+        serving.mode = mode(status.mode);
+        serving.gauges.member = Some(member(shared, status));
+    }
     if needs.sessions {
         serving.sessions = Sessions::Tracked(by_time(
             core.by_expiry.iter().map(|(at, ids)| (*at, ids.iter().map(|id| id.0).collect())),
@@ -150,6 +158,45 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Serving {
     serving.watches = watches(&workers);
     serving.clients = workers.into_iter().flat_map(|w| w.clients).collect();
     serving
+}
+
+fn mode(mode: zk_node::Mode) -> Mode {
+    match mode {
+        zk_node::Mode::Alone | zk_node::Mode::Looking => Mode::Standalone,
+        zk_node::Mode::Leading => Mode::Leader,
+        zk_node::Mode::Following => Mode::Follower,
+        zk_node::Mode::Observing => Mode::Observer,
+    }
+}
+
+/// ref: QuorumZooKeeperServer.dumpMonitorValues, LeaderZooKeeperServer, FollowerZooKeeperServer.
+fn member(shared: &Shared, status: &zk_node::Status) -> MemberGauges {
+    let leads = status.mode == zk_node::Mode::Leading;
+    let synced =
+        |voters: bool| status.learners.iter().filter(|l| l.synced && l.voter == voters).count() as u64;
+    let state = match status.mode {
+        zk_node::Mode::Leading => "leading - broadcast",
+        zk_node::Mode::Observing => "observing - broadcast",
+        _ => "following - broadcast",
+    };
+    MemberGauges {
+        peer_state: state.to_owned(),
+        observer_master_id: None,
+        quorum_size: status.voters as u64,
+        synced_observers: leads
+            .then(|| status.learners.iter().filter(|l| l.synced && l.observer).count() as u64),
+        leader: leads.then(|| LeaderGauges {
+            learners: status.learners.len() as u64,
+            synced_followers: synced(true),
+            synced_non_voting_followers: status
+                .learners
+                .iter()
+                .filter(|l| l.synced && !l.voter && !l.observer)
+                .count() as u64,
+            pending_syncs: 0,
+            uptime: clock::mono() - shared.started,
+        }),
+    }
 }
 
 /// Monotonic times become times of the day.

@@ -21,7 +21,7 @@ use zk_tree::{Fired, is_open};
 
 use crate::conn::{Conn, Phase};
 use crate::inbox::Inbox;
-use crate::shared::{Admitted, Heard, Shared};
+use crate::shared::{Admitted, Heard, Serving, Shared};
 use crate::stats::{ConnStats, Totals, WorkerStats};
 use crate::{clock, limits};
 
@@ -61,6 +61,8 @@ pub enum ToWorker {
     ResetConnections,
     /// `srst`.
     ResetServer,
+    /// Whether clients are served has changed.
+    Serving(Serving),
     /// Close everything and end.
     Stop,
 }
@@ -222,6 +224,7 @@ impl Worker {
                 self.each(|c| c.inner.borrow_mut().stats = ConnStats::default());
             }
             ToWorker::ResetServer => self.stats.set(WorkerStats::default()),
+            ToWorker::Serving(serving) => self.serving(serving),
             ToWorker::Stop => {
                 self.stop.set(true);
                 self.each(|c| {
@@ -230,6 +233,25 @@ impl Worker {
                 });
             }
         }
+    }
+
+    /// ref: LearnerZooKeeperServer.shutdown, which closes all; here they wait first.
+    fn serving(&self, serving: Serving) {
+        self.each(|c| {
+            if serving == Serving::No && !matches!(c.inner.borrow().phase, Phase::Answering) {
+                c.inner.borrow_mut().dead = true;
+                return c.wake();
+            }
+            if serving == Serving::Yes && c.has_left() {
+                c.inner.borrow_mut().dead = true;
+            }
+            c.wake_if_paused();
+        });
+    }
+
+    /// Whether requests wait: there is no leader at the moment.
+    pub fn is_held(&self) -> bool {
+        self.shared.serving() == Serving::Held
     }
 
     fn output(self: &Rc<Self>, output: Output, now: u64) {

@@ -74,6 +74,15 @@ pub struct Touched {
     pub sessions: BTreeSet<SessionId>,
 }
 
+impl Touched {
+    /// Takes over what `other` has, and leaves it empty.
+    pub fn merge(&mut self, other: &mut Touched) {
+        self.paths.append(&mut other.paths);
+        self.acls.append(&mut other.acls);
+        self.sessions.append(&mut other.sessions);
+    }
+}
+
 /// What came out of a transaction. ref: DataTree.ProcessTxnResult.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TxnResult {

@@ -343,7 +343,7 @@ fn before_it_leads_a_snapshot_is_followed_by_the_rest_of_the_history() {
         2: FOLLOWERINFO 0x100000000
             -> 2: LEADERINFO 0x200000000
         2: ACKEPOCH 0x100000005
-            StreamSnapshot { link: LinkId(2), zxid: Zxid(8589934592) }
+            StreamSnapshot { link: LinkId(2), zxid: Zxid(4294967301) }
             -> 2: NEWLEADER 0x200000000
         2: ACK 0x200000000
             -> 2: UPTODATE 0xffffffffffffffff

@@ -49,11 +49,9 @@ use zk_proto::quorum::snap::SnapItem;
 use zk_proto::{PeerId, Zxid};
 use zk_tree::Tree;
 
-use crate::limits;
+pub use zab::leader::LinkId;
 
-/// Number of a connection to a learner; none is used twice in a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
+use crate::limits;
 
 /// How the transport works.
 #[derive(Debug, Clone)]

@@ -26,6 +26,12 @@ pub struct MirrorReader {
     db: Arc<Db>,
 }
 
+impl std::fmt::Debug for MirrorReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MirrorReader")
+    }
+}
+
 impl MirrorReader {
     pub(super) fn new(db: Arc<Db>) -> Self {
         Self { db }

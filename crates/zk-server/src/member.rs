@@ -1,0 +1,436 @@
+//! What a member of an ensemble does with its disk and with the other members.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use zab::config::{Configs, Member as MemberLine};
+use zab::leader::LinkId;
+use zab::sync::LogSpan;
+use zk_node::node::proposal_and_commit;
+use zk_node::{Input, Output};
+use zk_proto::quorum::packet::{FromLeader, QuorumPacket};
+use zk_proto::{Epoch, PeerId, Zxid};
+use zk_storage::{EpochFile, LogWriter, Mirror, StorageConfig, StorageError};
+use zk_tree::{Touched, Tree};
+
+use crate::core_loop::Control;
+use crate::disk::{LogHandle, MirrorHandle, give_up};
+use crate::limits;
+use crate::peer::{LeaderMessage, PeerAddresses, PeerCommand, PeerEvent, PeerHandle};
+use crate::shared::Shared;
+
+/// How long and how often a leader is dialled.
+#[derive(Debug, Clone, Copy)]
+pub struct Dial {
+    /// For all tries. ref: `initLimit`, `connectToLearnerMasterLimit`.
+    pub try_for: Duration,
+    /// Between two. ref: `zookeeper.leaderConnectDelayDuringRetryMs`.
+    pub retry_delay: Duration,
+}
+
+/// The member's means.
+pub struct Member {
+    /// What the other members say.
+    pub events: Receiver<PeerEvent>,
+    /// When the last PING was answered, monotonic ms.
+    pub pinged: u64,
+    peers: PeerHandle,
+    commands: Vec<PeerCommand>,
+    storage: StorageConfig,
+    control: Sender<Control>,
+    me: PeerId,
+    members: BTreeMap<PeerId, MemberLine>,
+    dial: Dial,
+    /// The tree that came with a SNAP, until it is installed.
+    snapshot: Option<(Zxid, Box<Tree>)>,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("me", &self.me).field("members", &self.members).finish_non_exhaustive()
+    }
+}
+
+/// Why a stream of a snapshot ends early.
+enum StreamEnd {
+    /// The learner has gone.
+    Gone,
+    Failed(StorageError),
+}
+
+impl From<StorageError> for StreamEnd {
+    fn from(e: StorageError) -> Self {
+        Self::Failed(e)
+    }
+}
+
+/// Hands the pieces of a snapshot to whoever sends them, and at the end why it failed.
+struct Pieces(Sender<Result<Bytes, String>>);
+
+impl Pieces {
+    fn send(&self, piece: Bytes) -> Result<(), StreamEnd> {
+        self.0.send(Ok(piece)).map_err(|_| StreamEnd::Gone)
+    }
+
+    fn end(self, result: Result<(), StreamEnd>) {
+        if let Err(StreamEnd::Failed(e)) = result {
+            let _ = self.0.send(Err(e.to_string()));
+        }
+    }
+}
+
+impl Member {
+    /// Opens the election port and goes.
+    pub fn new(
+        peers: (PeerHandle, Receiver<PeerEvent>),
+        storage: StorageConfig,
+        control: Sender<Control>,
+        me: PeerId,
+        configs: &Configs,
+        dial: Dial,
+    ) -> Self {
+        let mut member = Self {
+            events: peers.1,
+            pinged: 0,
+            peers: peers.0,
+            commands: Vec::new(),
+            storage,
+            control,
+            me,
+            members: BTreeMap::new(),
+            dial,
+            snapshot: None,
+        };
+        member.configure(configs.active.members.clone());
+        let mine = member.addresses(me);
+        let election = mine.iter().map(|a| (a.host.clone(), a.election_port)).collect();
+        member.commands.push(PeerCommand::ElectionPort(election));
+        member.flush();
+        member
+    }
+
+    fn configure(&mut self, members: BTreeMap<PeerId, MemberLine>) {
+        let addresses = |m: &MemberLine| PeerAddresses {
+            addresses: m.addresses.iter().map(|a| (a.host.clone(), a.quorum_port, a.election_port)).collect(),
+        };
+        let all = members.iter().map(|(id, m)| (*id, addresses(m))).collect();
+        self.commands.push(PeerCommand::Members(all));
+        self.members = members;
+    }
+
+    fn addresses(&self, id: PeerId) -> Vec<zab::config::MemberAddress> {
+        self.members.get(&id).map(|m| m.addresses.clone()).unwrap_or_default()
+    }
+
+    fn quorum_ports(&self, id: PeerId) -> Vec<(String, u16)> {
+        self.addresses(id).into_iter().map(|a| (a.host, a.quorum_port)).collect()
+    }
+
+    /// What an event of the transport means to the state machine.
+    pub fn inputs(&mut self, event: PeerEvent) -> Vec<Input> {
+        match event {
+            PeerEvent::ElectionPort(Ok(at)) => {
+                tracing::info!(?at, "election port open");
+                Vec::new()
+            }
+            PeerEvent::ElectionPort(Err(why)) => {
+                tracing::error!("cannot open the election port: {why}; the server stops");
+                std::process::exit(EXIT_PORT)
+            }
+            PeerEvent::QuorumPort(Ok(_)) => Vec::new(),
+            PeerEvent::Streamed { link } => vec![Input::Streamed(link)],
+            PeerEvent::QuorumPort(Err(why)) => {
+                tracing::error!("cannot open the quorum port: {why}");
+                vec![Input::CannotLead]
+            }
+            PeerEvent::Notification { from, notification } => {
+                vec![Input::Notification { from, notification }]
+            }
+            PeerEvent::Reachable { peer, yes } => vec![Input::Reachable { peer, yes }],
+            PeerEvent::LinkUp { link, remote } => {
+                tracing::info!(link = link.0, %remote, "learner connected");
+                vec![Input::LinkUp(link)]
+            }
+            PeerEvent::FromLearner { link, messages } => {
+                messages.into_iter().map(|m| Input::FromLearner(link, m)).collect()
+            }
+            PeerEvent::LinkDown { link } => vec![Input::LinkDown(link)],
+            PeerEvent::Following { attempt } => vec![Input::Following { attempt }],
+            PeerEvent::Loading { attempt } => vec![Input::Loading { attempt }],
+            PeerEvent::FromLeader { attempt, messages } => {
+                messages.into_iter().map(|m| self.from_leader(attempt, m)).collect()
+            }
+            PeerEvent::LeaderLost { attempt, why } => {
+                tracing::info!(attempt, "the leader's connection ended: {why}");
+                vec![Input::LeaderLost { attempt }]
+            }
+        }
+    }
+
+    fn from_leader(&mut self, attempt: u64, message: LeaderMessage) -> Input {
+        let message = match message {
+            LeaderMessage::Packet(message) => message,
+            LeaderMessage::Snapshot { zxid, tree } => {
+                self.snapshot = Some((zxid, tree));
+                FromLeader::Snap { zxid }
+            }
+        };
+        Input::FromLeader { attempt, message }
+    }
+
+    /// Performs what needs no more than the transport and small files.
+    pub fn perform(&mut self, output: Output, shared: &Arc<Shared>, log: &LogHandle) {
+        match output {
+            Output::StoreAcceptedEpoch(epoch) => self.store(EpochFile::Accepted, epoch),
+            Output::StoreCurrentEpoch(epoch) => self.store(EpochFile::Current, epoch),
+            Output::Notify { to, notification } => {
+                self.commands.push(PeerCommand::Notify { to, notification });
+            }
+            Output::Lead => {
+                let ports = self.quorum_ports(self.me);
+                self.commands.push(PeerCommand::Lead(ports));
+            }
+            Output::StopLeading => self.commands.push(PeerCommand::StopLeading),
+            Output::ToLearners { links, message } => self.to_learners(links, &[message.to_packet()]),
+            Output::CloseLink { link, why } => {
+                tracing::info!(link = link.0, why, "learner's connection closed");
+                self.commands.push(PeerCommand::CloseLink(link));
+            }
+            Output::FindInLog { link, zxid } => self.find_in_log(link, zxid, shared, log.durable()),
+            Output::StreamLog { link, after, upto } => self.stream_log(link, after, upto, log),
+            Output::Follow { attempt, leader } => {
+                self.snapshot = None;
+                let addresses = self.quorum_ports(leader);
+                let Dial { try_for, retry_delay } = self.dial;
+                self.commands.push(PeerCommand::Follow { attempt, leader, addresses, try_for, retry_delay });
+            }
+            Output::ToLeader { attempt, message } => {
+                let packets = encode(&[message.to_packet()]);
+                self.commands.push(PeerCommand::ToLeader { attempt, packets });
+            }
+            Output::Unfollow => {
+                self.snapshot = None;
+                self.commands.push(PeerCommand::Unfollow);
+            }
+            Output::Configuration { config } => self.configure(config.members),
+            Output::Client(_)
+            | Output::Append(_)
+            | Output::AppendSync(_)
+            | Output::ApplyCommitted { .. }
+            | Output::Truncate { .. }
+            | Output::InstallSnapshot { .. }
+            | Output::Persist
+            | Output::Reload
+            | Output::StreamSnapshot { .. }
+            | Output::Ping { .. }
+            | Output::Serving(_) => unreachable!("the core performs these itself"),
+        }
+    }
+
+    /// Hands over what was collected.
+    pub fn flush(&mut self) {
+        if !self.commands.is_empty() {
+            self.peers.send(std::mem::take(&mut self.commands));
+        }
+    }
+
+    /// Closes everything.
+    pub fn stop(&mut self) {
+        self.peers.stop();
+    }
+
+    fn store(&self, file: EpochFile, epoch: Epoch) {
+        let dir = self.storage.snap_version_dir();
+        zk_storage::write_epoch(&dir, file, epoch).unwrap_or_else(|e| give_up(&e));
+    }
+
+    fn to_learners(&mut self, links: Vec<LinkId>, packets: &[QuorumPacket]) {
+        self.commands.push(PeerCommand::ToLearners { links, packets: encode(packets) });
+    }
+
+    /// Reading the log takes a while: it is done elsewhere, and the answer comes as an input.
+    fn find_in_log(&self, link: LinkId, zxid: Zxid, shared: &Arc<Shared>, durable: Zxid) {
+        let (control, dir) = (self.control.clone(), self.storage.log_version_dir());
+        let limit = {
+            let tree = shared.tree.read();
+            // About the size of a snapshot, of which Java sends up to a third as a log instead.
+            // ref: ZKDatabase.calculateTxnLogSizeLimit, zookeeper.snapshotSizeFactor.
+            (tree.data_size() + tree.node_count() as u64 * SNAPSHOT_NODE_BYTES) / 3
+        };
+        std::thread::spawn(move || {
+            let span = match zk_storage::find_in_log(&dir, zxid, durable) {
+                Ok(p) => LogSpan {
+                    at_or_before: p.at_or_before,
+                    next: p.next,
+                    usable: p.at_or_before.is_some() && p.later_bytes <= limit.max(MIN_LOG_LIMIT),
+                    durable,
+                },
+                Err(e) => {
+                    tracing::warn!("the log cannot bring a learner up, it gets a snapshot: {e}");
+                    LogSpan { at_or_before: None, next: None, usable: false, durable }
+                }
+            };
+            // The core ends only with the process.
+            let _ = control.send(Control::LogSpan(link, span));
+        });
+    }
+
+    fn stream_log(&mut self, link: LinkId, after: Zxid, upto: Zxid, log: &LogHandle) {
+        let (durable, dir) = (log.durable_mark(), self.storage.log_version_dir());
+        let source = move |out: &mut dyn FnMut(Bytes) -> bool| {
+            while durable.load(Ordering::Acquire) < upto.0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let mut chunk = BytesMut::new();
+            for record in zk_storage::read_range(&dir, after, upto).map_err(|e| e.to_string())? {
+                let record = record.map_err(|e| e.to_string())?;
+                let record = zab::history::Record { zxid: record.zxid, bytes: record.payload.into() };
+                for message in proposal_and_commit(record) {
+                    message.to_packet().encode(&mut chunk);
+                }
+                if chunk.len() >= STREAM_CHUNK && !out(chunk.split().freeze()) {
+                    return Ok(());
+                }
+            }
+            if !chunk.is_empty() {
+                out(chunk.freeze());
+            }
+            Ok(())
+        };
+        self.commands.push(PeerCommand::Stream { link, source: Box::new(source) });
+    }
+
+    /// The tree as it is now. While the mirror does not have it (nothing is applied then
+    /// until a quorum is there), it is encoded at once; else the mirror is read beside the writes.
+    pub fn stream_snapshot(
+        &mut self,
+        link: LinkId,
+        zxid: Zxid,
+        settled: bool,
+        shared: &Arc<Shared>,
+        mirror: &MirrorHandle,
+    ) {
+        self.to_learners(vec![link], &[FromLeader::Snap { zxid }.to_packet()]);
+        let (sender, stream) = if settled { bounded(limits::STREAM_CHUNKS) } else { unbounded() };
+        let pieces = Pieces(sender);
+        if settled {
+            mirror.read_here(move |reader, taken| {
+                let result = reader.view().map_err(StreamEnd::from).and_then(|view| {
+                    taken();
+                    assert_eq!(view.zxid(), zxid, "the mirror was held where the tree is");
+                    zk_storage::stream_mirror(&view, &mut |piece| pieces.send(piece))
+                });
+                pieces.end(result);
+            });
+        } else {
+            let tree = shared.tree.read();
+            let result = zk_storage::stream_tree(&tree, &mut |piece| pieces.send(piece));
+            drop(tree);
+            pieces.end(result);
+        }
+        let source = move |out: &mut dyn FnMut(Bytes) -> bool| {
+            for chunk in stream {
+                if !out(chunk?) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        self.commands.push(PeerCommand::Stream { link, source: Box::new(source) });
+    }
+
+    /// The tree that came with a SNAP.
+    pub fn take_snapshot(&mut self, zxid: Zxid) -> Tree {
+        let (at, tree) = self.snapshot.take().expect("the tree comes before the packet");
+        assert_eq!(at, zxid, "one SNAP at a time");
+        *tree
+    }
+
+    /// Cuts the log. With `reload`, the state before the cut and what the mirror lacks of it.
+    pub fn truncate(
+        &mut self,
+        to: Zxid,
+        reload: bool,
+        shared: &Arc<Shared>,
+        log: &mut LogHandle,
+        mirror: &mut MirrorHandle,
+    ) -> Option<(Tree, Touched)> {
+        log.stop();
+        let rewound = if reload {
+            drop(mirror.stop());
+            let r = zk_storage::rewind(&self.storage, to, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e));
+            self.restart(r.writer, to, r.mirror, log, mirror);
+            Some((r.tree, r.held_back))
+        } else {
+            let dir = self.storage.log_version_dir();
+            let base = shared.tree.read().last_zxid();
+            zk_storage::truncate(&dir, to, base).unwrap_or_else(|e| cannot_go_on(&e));
+            log.restart(LogWriter::new(&dir, to, self.storage.log.clone()), to, self.control.clone());
+            None
+        };
+        tracing::info!(%to, reload, "log truncated");
+        rewound
+    }
+
+    /// The state as the disk has it: a snapshot was given up.
+    pub fn reload(&mut self, log: &mut LogHandle, mirror: &mut MirrorHandle) -> zk_storage::Recovered {
+        log.stop();
+        drop(mirror.stop());
+        zk_storage::recover(&self.storage, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e))
+    }
+
+    /// The state becomes the base that the next start reads.
+    pub fn persist(&mut self, shared: &Arc<Shared>, log: &mut LogHandle, mirror: &mut MirrorHandle) {
+        log.stop();
+        let old = mirror.stop();
+        let tree = shared.tree.read();
+        let (writer, new) =
+            zk_storage::install(&self.storage, old, &tree, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e));
+        self.restart(writer, tree.last_zxid(), new, log, mirror);
+    }
+
+    /// The threads of the disk go on.
+    pub fn restart(
+        &self,
+        writer: LogWriter,
+        last: Zxid,
+        new: Mirror,
+        log: &mut LogHandle,
+        mirror: &mut MirrorHandle,
+    ) {
+        mirror.restart(new);
+        log.restart(writer, last, self.control.clone());
+    }
+}
+
+/// Exit code when a port of the ensemble cannot be opened.
+/// ref: ExitCode.UNABLE_TO_BIND_QUORUM_PORT.
+pub const EXIT_PORT: i32 = 14;
+
+/// Exit code when the state cannot be brought to the leader's.
+/// ref: ExitCode.QUORUM_PACKET_ERROR, of which a failed truncation is Java's case.
+pub const EXIT_SYNC: i32 = 13;
+
+/// Bytes of a node in a snapshot besides its data: path, numbers, lengths.
+const SNAPSHOT_NODE_BYTES: u64 = 140;
+
+/// Log that is sent instead of a snapshot however small that would be.
+const MIN_LOG_LIMIT: u64 = 1 << 20;
+
+/// Bytes handed to a learner's queue at once.
+const STREAM_CHUNK: usize = 256 << 10;
+
+fn cannot_go_on(error: &StorageError) -> ! {
+    tracing::error!("cannot follow the leader: {error}; the server stops");
+    std::process::exit(EXIT_SYNC)
+}
+
+fn encode(packets: &[QuorumPacket]) -> Bytes {
+    let mut out = BytesMut::new();
+    packets.iter().for_each(|p| p.encode(&mut out));
+    out.freeze()
+}
