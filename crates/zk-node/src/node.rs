@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zab::config::{Configs, EnsembleConfig};
 use zab::election::{Election, ElectionConfig, ElectionOutput};
-use zab::history::{History, Record};
+use zab::history::{History, MIN_RECORDS, Record};
 use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput, LinkId};
 use zab::learner::{Learner, LearnerConfig, LearnerInput, LearnerOutput, LearnerStart};
 use zk_pipeline::{LinkRef, Now, Pipeline, PipelineConfig};
@@ -38,8 +38,9 @@ pub struct NodeConfig {
     pub reconfig_enabled: bool,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snap: bool,
-    /// `zookeeper.leaderServes`: whether a leader takes clients.
-    pub leader_serves: bool,
+    /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
+    /// `None`: at least 500, and more while they are small.
+    pub commit_log_count: Option<usize>,
 }
 
 /// What a member has on its disk when it starts.
@@ -159,7 +160,7 @@ impl Node {
             sync_limit: 0,
             reconfig_enabled: false,
             force_snap: false,
-            leader_serves: true,
+            commit_log_count: None,
         };
         let configs = Configs::new(EnsembleConfig::default());
         let pipeline = Pipeline::new(pipeline, tree, now);
@@ -198,12 +199,16 @@ impl Node {
         election: Option<Election>,
         role: Role,
     ) -> Self {
+        let history = match config.commit_log_count {
+            Some(count) => History::with_limits(count.max(MIN_RECORDS), 0),
+            None => History::default(),
+        };
         Self {
             config,
             configs,
             pipeline,
             election,
-            history: History::default(),
+            history,
             unapplied: VecDeque::new(),
             accepted: Epoch(0),
             current: Epoch(0),

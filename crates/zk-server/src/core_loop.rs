@@ -346,7 +346,13 @@ impl Core {
         // Replies to what was applied come before the silence.
         self.flush_outputs();
         self.held_since = (!yes).then_some(now.mono);
-        self.tell_serving(if yes { Serving::Yes } else { Serving::Held });
+        let leads = || self.node.status().mode == zk_node::Mode::Leading;
+        let refuses = self.member.as_ref().is_some_and(|m| !m.rules.leader_serves);
+        self.tell_serving(match yes {
+            false => Serving::Held,
+            true if refuses && leads() => Serving::No,
+            true => Serving::Yes,
+        });
     }
 
     fn tell_serving(&self, serving: Serving) {

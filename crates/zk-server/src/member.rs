@@ -32,6 +32,16 @@ pub struct Dial {
     pub retry_delay: Duration,
 }
 
+/// What an operator may set.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether a leader takes clients. ref: `zookeeper.leaderServes`.
+    pub leader_serves: bool,
+    /// How much log is sent instead of a snapshot, in parts of the snapshot's size; below
+    /// 0: none. ref: `zookeeper.snapshotSizeFactor`.
+    pub log_share: f64,
+}
+
 /// The member's means.
 pub struct Member {
     /// What the other members say.
@@ -45,6 +55,8 @@ pub struct Member {
     me: PeerId,
     members: BTreeMap<PeerId, MemberLine>,
     dial: Dial,
+    /// What an operator may set.
+    pub rules: Rules,
     /// The tree that came with a SNAP, until it is installed.
     snapshot: Option<(Zxid, Box<Tree>)>,
 }
@@ -92,6 +104,7 @@ impl Member {
         me: PeerId,
         configs: &Configs,
         dial: Dial,
+        rules: Rules,
     ) -> Self {
         let mut member = Self {
             events: peers.1,
@@ -103,6 +116,7 @@ impl Member {
             me,
             members: BTreeMap::new(),
             dial,
+            rules,
             snapshot: None,
         };
         member.configure(configs.active.members.clone());
@@ -255,18 +269,19 @@ impl Member {
     /// Reading the log takes a while: it is done elsewhere, and the answer comes as an input.
     fn find_in_log(&self, link: LinkId, zxid: Zxid, shared: &Arc<Shared>, durable: Zxid) {
         let (control, dir) = (self.control.clone(), self.storage.log_version_dir());
+        let log_share = self.rules.log_share;
         let limit = {
             let tree = shared.tree.read();
-            // About the size of a snapshot, of which Java sends up to a third as a log instead.
-            // ref: ZKDatabase.calculateTxnLogSizeLimit, zookeeper.snapshotSizeFactor.
-            (tree.data_size() + tree.node_count() as u64 * SNAPSHOT_NODE_BYTES) / 3
+            // About the size of a snapshot. ref: ZKDatabase.calculateTxnLogSizeLimit.
+            let snapshot = tree.data_size() + tree.node_count() as u64 * SNAPSHOT_NODE_BYTES;
+            MIN_LOG_LIMIT.max((snapshot as f64 * log_share) as u64)
         };
         std::thread::spawn(move || {
             let span = match zk_storage::find_in_log(&dir, zxid, durable) {
                 Ok(p) => LogSpan {
                     at_or_before: p.at_or_before,
                     next: p.next,
-                    usable: p.at_or_before.is_some() && p.later_bytes <= limit.max(MIN_LOG_LIMIT),
+                    usable: p.at_or_before.is_some() && log_share >= 0.0 && p.later_bytes <= limit,
                     durable,
                 },
                 Err(e) => {
