@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -20,7 +19,7 @@ use zk_storage::{EpochFile, SnapLoader};
 use zk_tree::{Effects, Touched, Tree, TreeOptions};
 
 use crate::core_loop::Control;
-use crate::member::{Dial, Member};
+use crate::member::{Dial, Member, Rules};
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
 use crate::server::StartError;
@@ -129,8 +128,8 @@ impl Identity {
             init_limit: e.init_limit,
             sync_limit: e.sync_limit,
             reconfig_enabled: e.reconfig_enabled,
-            force_snap: false,
-            leader_serves: true,
+            force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
+            commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
         };
         let mut configs = Configs::new(Arc::new(self.active));
         configs.last_seen = self.last_seen.map(Arc::new);
@@ -149,9 +148,23 @@ impl Identity {
             try_for: ticks(if e.connect_limit > 0 { e.connect_limit } else { e.init_limit }),
             retry_delay: limits::LEADER_RETRY,
         };
-        let member = Member::new(peers, storage, control, self.me, &configs, dial);
+        let rules = Rules {
+            leader_serves: property(config, "zookeeper.leaderServes") != Some("no"),
+            log_share: property(config, "zookeeper.snapshotSizeFactor")
+                .and_then(|f| f.parse().ok())
+                .filter(|f| *f <= 1.0)
+                .unwrap_or(LOG_SHARE),
+        };
+        let member = Member::new(peers, storage, control, self.me, &configs, dial, rules);
         Ok(Joined { node, member, held_back })
     }
+}
+
+/// ref: ZKDatabase.DEFAULT_SNAPSHOT_SIZE_FACTOR.
+const LOG_SHARE: f64 = 0.33;
+
+fn property<'c>(config: &'c Config, name: &str) -> Option<&'c str> {
+    config.properties.get(name).map(|s| s.value.as_str())
 }
 
 /// Writes the members into their node, as each server does on its own.

@@ -32,6 +32,16 @@ pub struct Dial {
     pub retry_delay: Duration,
 }
 
+/// What an operator may set.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether a leader takes clients. ref: `zookeeper.leaderServes`.
+    pub leader_serves: bool,
+    /// How much log is sent instead of a snapshot, in parts of the snapshot's size; below
+    /// 0: none. ref: `zookeeper.snapshotSizeFactor`.
+    pub log_share: f64,
+}
+
 /// The member's means.
 pub struct Member {
     /// What the other members say.
@@ -45,6 +55,8 @@ pub struct Member {
     me: PeerId,
     members: BTreeMap<PeerId, MemberLine>,
     dial: Dial,
+    /// What an operator may set.
+    pub rules: Rules,
     /// The tree that came with a SNAP, until it is installed.
     snapshot: Option<(Zxid, Box<Tree>)>,
 }
@@ -92,6 +104,7 @@ impl Member {
         me: PeerId,
         configs: &Configs,
         dial: Dial,
+        rules: Rules,
     ) -> Self {
         let mut member = Self {
             events: peers.1,
@@ -103,6 +116,7 @@ impl Member {
             me,
             members: BTreeMap::new(),
             dial,
+            rules,
             snapshot: None,
         };
         member.configure(configs.active.members.clone());
@@ -255,18 +269,19 @@ impl Member {
     /// Reading the log takes a while: it is done elsewhere, and the answer comes as an input.
     fn find_in_log(&self, link: LinkId, zxid: Zxid, shared: &Arc<Shared>, durable: Zxid) {
         let (control, dir) = (self.control.clone(), self.storage.log_version_dir());
+        let log_share = self.rules.log_share;
         let limit = {
             let tree = shared.tree.read();
-            // About the size of a snapshot, of which Java sends up to a third as a log instead.
-            // ref: ZKDatabase.calculateTxnLogSizeLimit, zookeeper.snapshotSizeFactor.
-            (tree.data_size() + tree.node_count() as u64 * SNAPSHOT_NODE_BYTES) / 3
+            // About the size of a snapshot. ref: ZKDatabase.calculateTxnLogSizeLimit.
+            let snapshot = tree.data_size() + tree.node_count() as u64 * SNAPSHOT_NODE_BYTES;
+            MIN_LOG_LIMIT.max((snapshot as f64 * log_share) as u64)
         };
         std::thread::spawn(move || {
             let span = match zk_storage::find_in_log(&dir, zxid, durable) {
                 Ok(p) => LogSpan {
                     at_or_before: p.at_or_before,
                     next: p.next,
-                    usable: p.at_or_before.is_some() && p.later_bytes <= limit.max(MIN_LOG_LIMIT),
+                    usable: p.at_or_before.is_some() && log_share >= 0.0 && p.later_bytes <= limit,
                     durable,
                 },
                 Err(e) => {
@@ -350,7 +365,8 @@ impl Member {
         *tree
     }
 
-    /// Cuts the log. With `reload`, the state before the cut and what the mirror lacks of it.
+    /// Cuts the log. With `reload`, the state before the cut and what the mirror lacks of it;
+    /// an error says that the base of the state is newer, and everything is stopped then.
     pub fn truncate(
         &mut self,
         to: Zxid,
@@ -358,11 +374,15 @@ impl Member {
         shared: &Arc<Shared>,
         log: &mut LogHandle,
         mirror: &mut MirrorHandle,
-    ) -> Option<(Tree, Touched)> {
+    ) -> Result<Option<(Tree, Touched)>, StorageError> {
         log.stop();
         let rewound = if reload {
             drop(mirror.stop());
-            let r = zk_storage::rewind(&self.storage, to, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e));
+            let r = match zk_storage::rewind(&self.storage, to, &mut |_| {}) {
+                Ok(r) => r,
+                Err(e @ StorageError::BaseNewer { .. }) => return Err(e),
+                Err(e) => cannot_go_on(&e),
+            };
             self.restart(r.writer, to, r.mirror, log, mirror);
             Some((r.tree, r.held_back))
         } else {
@@ -373,13 +393,15 @@ impl Member {
             None
         };
         tracing::info!(%to, reload, "log truncated");
-        rewound
+        Ok(rewound)
     }
 
     /// The state as the disk has it: a snapshot was given up.
     pub fn reload(&mut self, log: &mut LogHandle, mirror: &mut MirrorHandle) -> zk_storage::Recovered {
         log.stop();
-        drop(mirror.stop());
+        if mirror.runs() {
+            drop(mirror.stop());
+        }
         zk_storage::recover(&self.storage, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e))
     }
 
