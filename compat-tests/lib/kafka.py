@@ -16,7 +16,7 @@ from .server import free_port
 
 
 class Broker:
-    def __init__(self, ident, zookeeper, folder, cp):
+    def __init__(self, ident, zookeeper, folder, cp, session_ms=4000):
         self.ident = ident
         self.cp = cp
         self.dir = os.path.join(folder, "broker%d" % ident)
@@ -33,7 +33,7 @@ class Broker:
             "authorizer.class.name": "kafka.security.authorizer.AclAuthorizer",
             "super.users": "User:ANONYMOUS",
             "zookeeper.connect": zookeeper + "/kafka",
-            "zookeeper.session.timeout.ms": 4000,
+            "zookeeper.session.timeout.ms": session_ms,
             "zookeeper.connection.timeout.ms": 10000,
             "log.dirs": os.path.join(self.dir, "logs"),
             "num.partitions": 4,

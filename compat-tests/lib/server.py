@@ -89,11 +89,15 @@ class Server:
         env["SERVER_JVMFLAGS"] = " ".join(flags)
         return [self.zkd_bin, "serve", self.cfg], env
 
-    def start(self, limit=30):
+    def launch(self):
+        """Starts it without waiting."""
         cmd, env = self.command()
         self.proc = subprocess.Popen(cmd, env=env, cwd=self.dir, stdin=subprocess.DEVNULL,
                                      stdout=self.log, stderr=self.log)
         LIVE.append(self)
+
+    def start(self, limit=30):
+        self.launch()
         end = time.time() + limit
         while time.time() < end:
             if self.proc.poll() is not None:

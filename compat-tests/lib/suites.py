@@ -144,6 +144,11 @@ def kafka(ctx):
     return k.run(ctx)
 
 
+def rolling(ctx):
+    from . import rolling as r
+    return r.run(ctx)
+
+
 # In the order in which they run and appear in the table.
 SUITES = {
     "java": java,
@@ -153,6 +158,7 @@ SUITES = {
     "kazoo": kazoo,
     "curator": curator,
     "kafka": kafka,
+    "rolling": rolling,
     "gozk-suite": upstream.gozk,
     "kazoo-suite": upstream.kazoo,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use zk_proto::{ErrorCode, OpCode, SessionId};
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, Role, SyncKind, composition};
-use zk_testkit::process::Config;
+use zk_testkit::process::{Config, Launcher};
 use zk_testkit::raw::Conn;
 use zk_testkit::request::{self, OPEN, READ_ONLY};
 
@@ -30,6 +30,8 @@ const LARGE_MIXED: &[&str] = &["java,zkd,java,zkd,zkd,java:observer,zkd:observer
 
 /// Sessions that outlive every step.
 const LONG_MS: i32 = 100_000;
+/// The member that wins an election among equals.
+const LARGEST: usize = 2;
 /// How long an event or a deletion may take.
 const SOON: Duration = Duration::from_secs(15);
 
@@ -515,7 +517,16 @@ fn leader_killed(e: &mut Ensemble) -> anyhow::Result<()> {
 /// when another leads: without a commit of the new epoch the write is taken
 /// back, with one the whole state is sent.
 fn lone_write(e: &mut Ensemble, commits: bool) -> anyhow::Result<()> {
-    const LARGEST: usize = 2;
+    let same = e.launcher(LARGEST);
+    lone_write_and_then(e, commits, same)
+}
+
+/// The same; what comes back on the directory is this program.
+pub fn lone_write_and_then(
+    e: &mut Ensemble,
+    commits: bool,
+    program: &'static dyn Launcher,
+) -> anyhow::Result<()> {
     // All sessions are closed here; one that expires later would be a commit.
     for i in e.running() {
         e.stop(i)?;
@@ -545,6 +556,7 @@ fn lone_write(e: &mut Ensemble, commits: bool) -> anyhow::Result<()> {
     for i in [LARGEST, 0, 1] {
         e.kill(i)?;
     }
+    e.replace(LARGEST, program);
     let before = e.sync_kinds(LARGEST).len();
     e.spawn(1)?;
     e.spawn(0)?;

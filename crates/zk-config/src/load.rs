@@ -644,6 +644,7 @@ impl Builder<'_> {
         }
         if ensemble.is_distributed() {
             self.check_member(&mut ensemble, connections)?;
+            self.refuse_unsafe_members()?;
         }
         Ok(ensemble)
     }
@@ -676,6 +677,22 @@ impl Builder<'_> {
             return Err(
                 self.conflict("quorum.auth.serverRequireSasl needs quorum.auth.learnerRequireSasl=true")
             );
+        }
+        Ok(())
+    }
+
+    /// Without TLS or a login, members would take anybody for one of them.
+    fn refuse_unsafe_members(&self) -> Result<(), ConfigError> {
+        let what = [
+            ("sslQuorum", "this version has no TLS between members"),
+            ("quorum.auth.learnerRequireSasl", "this version has no SASL between members"),
+        ];
+        for (key, reason) in what {
+            if self.switch(key, false)?
+                && let Some(setting) = self.text(key)
+            {
+                return Err(setting.refused(reason));
+            }
         }
         Ok(())
     }

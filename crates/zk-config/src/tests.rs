@@ -369,6 +369,24 @@ fn refused_and_not_ignored() {
 }
 
 #[test]
+fn members_are_not_left_open() {
+    let member = |lines: &str| {
+        let text = format!(
+            "{MINIMAL}server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\ninitLimit=5\nsyncLimit=2\n{lines}"
+        );
+        files(&[("zoo.cfg", &text), ("/data/myid", "1")], "").map(|_| ()).map_err(|e| e.to_string())
+    };
+    let sasl = "quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=";
+    assert_eq!(member("sslQuorum=false"), Ok(()));
+    assert_eq!(member(&format!("{sasl}false")), Ok(()));
+    for lines in ["sslQuorum=true", &format!("{sasl}true")] {
+        let text = member(lines).expect_err("refused");
+        assert!(text.contains("=true is refused: this version has no "), "{text}");
+    }
+    assert!(with("sslQuorum=true").is_ok(), "there are no members");
+}
+
+#[test]
 fn wrong_properties_take_the_default_as_in_java() {
     let loaded =
         with("snapCount=many\nforceSync=off\nskipACL=true\nextendedTypesEnabled=yes\njute.maxbuffer=1m")

@@ -59,6 +59,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod witness;
 
 pub use config::StorageConfig;
 pub use epoch::{EpochFile, read_epoch, write_epoch};

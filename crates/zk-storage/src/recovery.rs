@@ -1,7 +1,8 @@
 //! From a directory to a tree (ARCHITECTURE.md, "Disk").
 //!
 //! 1. The state to begin from is the mirror if it is at least as new as the
-//!    newest snapshot, else the snapshot. What cannot be read is passed over.
+//!    newest snapshot and the log does not contradict it (`witness`), else the
+//!    snapshot. What cannot be read is passed over.
 //! 2. The log is replayed behind it, all of it, every digest compared.
 //! 3. What was reached must be as new as the newest state that was there.
 //! 4. The mirror is brought to the tree. Not so with `hold_back`: the end of a
@@ -27,6 +28,7 @@ use crate::mirror::{self, DirLock, Mirror};
 use crate::names;
 use crate::progress::{EVERY, Progress};
 use crate::snapshot_file::{self, Compression};
+use crate::witness;
 
 /// Transactions between two writes to the mirror during a replay.
 const REPLAY_BATCH: u64 = 4096;
@@ -451,7 +453,8 @@ fn load_base(
     let (snap, log) = (config.snap_version_dir(), config.log_version_dir());
     let mut passed_over = Vec::new();
     let newest = snapshot_file::find_snapshots(&snap)?.first().map(|(z, _)| *z);
-    let (mirror, mut lock) = open_mirror(config, &snap, lock, &mut passed_over)?;
+    let (mirror, lock) = open_mirror(config, &snap, lock, &mut passed_over)?;
+    let (mirror, mut lock) = believe(mirror, lock, &log, newest, &mut passed_over)?;
     let applied = mirror.as_ref().and_then(Mirror::applied).map(|a| a.zxid);
     let floor = newest.max(applied).unwrap_or(Zxid::ZERO);
 
@@ -521,6 +524,33 @@ fn open_mirror(
             passed_over.push(e.to_string());
             Ok((None, lock))
         }
+    }
+}
+
+/// Passes over a mirror that the log contradicts: another server had the
+/// directory and went on from an older state. Such a mirror is no proof of what
+/// must be reached, either. A damaged log proves nothing here; the replay tells
+/// what is wrong with it if it needs that part.
+fn believe(
+    mirror: Option<Mirror>,
+    lock: Option<DirLock>,
+    log: &Path,
+    newest: Option<Zxid>,
+    passed_over: &mut Vec<String>,
+) -> Result<Opened> {
+    let Some(m) = mirror else { return Ok((None, lock)) };
+    let Some(applied) = m.applied().filter(|a| Some(a.zxid) >= newest) else { return Ok((Some(m), lock)) };
+    match witness::contradiction(log, applied, newest) {
+        Ok(Some(why)) => {
+            tracing::warn!(
+                why,
+                "the mirror is of another history than log and snapshots; it will be made anew"
+            );
+            passed_over.push(why);
+            Ok((None, m.close()))
+        }
+        Err(e @ StorageError::Io { .. }) => Err(e),
+        Ok(None) | Err(_) => Ok((Some(m), lock)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole directories: made, adopted, damaged, cleaned, moved.
 
 mod member;
+mod other_server;
 mod stream;
 
 use std::fs;

@@ -299,6 +299,11 @@ impl Ensemble {
         self.members[i].server.stop().map(|_| ())
     }
 
+    /// The program of a member, or of its next start.
+    pub fn launcher(&self, i: usize) -> &'static dyn Launcher {
+        self.members[i].spec.launcher
+    }
+
     /// Another program for the next start, on the same directory.
     pub fn replace(&mut self, i: usize, launcher: &'static dyn Launcher) {
         self.members[i].spec.launcher = launcher;
