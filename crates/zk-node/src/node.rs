@@ -704,6 +704,13 @@ impl Node {
         }
     }
 
+    /// The host could hear of nobody for `ms`: that is no silence of clients.
+    ///
+    /// differs: Java's leader lets sessions expire behind a pause of its own as if it had listened.
+    pub fn halted(&mut self, ms: u64) {
+        self.pipeline.halted(ms);
+    }
+
     /// A client's session was heard of at `at`, monotonic ms.
     pub fn touch(&mut self, session: SessionId, at: u64) {
         self.pipeline.touch(session, at);

@@ -53,8 +53,8 @@ pub const CORE_OUTSTANDING: usize = 100_000;
 /// nothing new.
 pub const UNSYNCED_BYTES: usize = 64 * MIB;
 
-/// Batches on their way to the log thread. The bytes are bounded by
-/// [`UNSYNCED_BYTES`].
+/// Batches on their way to the log thread; what comes beyond becomes one batch. The bytes
+/// are bounded by [`UNSYNCED_BYTES`].
 pub const LOG_BATCHES: usize = 1024;
 
 /// Requests to the core for its state, and wake-ups. Only words and the log
@@ -103,6 +103,14 @@ pub const HUGE_PAGES_NODES: u64 = 100_000;
 /// are closed as Java closes them at once: a third of the shortest session that a usual
 /// `tickTime` allows, so that a client which moves on still finds its session.
 pub const HELD_MS: u64 = 1_300;
+
+/// How late the core's clock may be before the process counts as halted, ms: more than a
+/// busy machine lets a thread wait as a rule, less than the shortest time-outs.
+pub const LATE_MS: u64 = 500;
+
+/// What a process that was halted waits for the threads that read the sockets, before
+/// it counts anybody as silent.
+pub const LATE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Batches of commands that the thread between the members has not taken.
 pub const PEER_COMMANDS: usize = 256;
