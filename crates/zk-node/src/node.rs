@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub sync_limit: u32,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `zookeeper.fastleader.minNotificationInterval` and `.maxNotificationInterval`, if set.
+    pub notification_ms: [Option<u64>; 2],
     /// `zookeeper.forceSnapshotSync`.
     pub force_snap: bool,
     /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
@@ -159,6 +161,7 @@ impl Node {
             init_limit: 0,
             sync_limit: 0,
             reconfig_enabled: false,
+            notification_ms: [None; 2],
             force_snap: false,
             commit_log_count: None,
         };
@@ -180,6 +183,9 @@ impl Node {
     ) -> Self {
         let mut election = ElectionConfig::new(config.me);
         election.reconfig_enabled = config.reconfig_enabled;
+        let [min, max] = config.notification_ms;
+        election.min_interval_ms = min.unwrap_or(election.min_interval_ms);
+        election.max_interval_ms = max.unwrap_or(election.max_interval_ms);
         let election = Election::new(election, configs.clone());
         let pipeline = Pipeline::idle(pipeline, tree);
         let mut node = Self::with(config, configs, pipeline, Some(election), Role::Looking);

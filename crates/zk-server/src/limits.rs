@@ -150,13 +150,17 @@ pub const STREAM_CHUNKS: usize = 8;
 /// One read of a link while it delivers a snapshot.
 pub const SNAP_CHUNK: usize = 256 * KIB;
 
-/// Tries of each of a leader's addresses: together with [`LEADER_RETRY`] about as long as
-/// Java tries. ref: Learner.LeaderConnector, 5 tries.
-pub const LEADER_TRIES: u32 = 50;
+/// Tries of each of a leader's addresses: together with [`LEADER_RETRY`] as long as Java
+/// tries, and the 200 ms that a leader of Java waits for better votes when this member did
+/// not. ref: Learner.LeaderConnector, 5 tries; FastLeaderElection.finalizeWait.
+pub const LEADER_TRIES: u32 = 75;
 
 /// Pause between two tries. A leader of ours opens its port within milliseconds of its
 /// election. differs: Java waits 100 ms. ref: zookeeper.leaderConnectDelayDuringRetryMs.
 pub const LEADER_RETRY: Duration = Duration::from_millis(10);
+
+/// Half of the first of these pauses; each is twice the one before, up to [`LEADER_RETRY`].
+pub const LEADER_FIRST_RETRY: Duration = Duration::from_micros(500);
 
 /// Head start of one address of a peer over the next.
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
