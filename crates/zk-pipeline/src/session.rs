@@ -315,7 +315,8 @@ mod tests {
             s.by_expiry().collect::<Vec<_>>(),
             [(7000, vec![SessionId(1)]), (9000, vec![SessionId(2)])]
         );
-        assert!(s.touch(SessionId(1), 5000));
+        assert!(s.touch(SessionId(1), 4500));
+        assert_eq!(s.expire(7999), []);
         assert_eq!(s.expire(8999), [SessionId(1)]);
     }
 
