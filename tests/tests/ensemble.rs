@@ -44,14 +44,13 @@ fn chosen(reference: &str, mixed: &[&str]) -> Vec<String> {
 }
 
 fn config() -> Config {
-    // Short logs and a short memory: who misses many transactions needs a snapshot from
-    // either program.
+    // Files of a size that Java gives them by `snapCount`, and Java's memory: who misses
+    // many transactions needs a snapshot from either program.
     ensemble::config()
         .line("snapCount", 6000)
         .line("extendedTypesEnabled", "true")
-        .line("txnLogSizeLimitInKb", 1024)
-        .line("preAllocSize", 1024)
         .property("zookeeper.commitLogCount", 500)
+        .zkd_property("zookeeper.txnLogSizeLimitInKb", 1024)
 }
 
 /// One named step on an ensemble whose members all serve.

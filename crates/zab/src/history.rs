@@ -31,9 +31,10 @@ pub const MAX_BYTES: usize = 64 << 20;
 const OVERHEAD: usize = 64;
 
 /// Whether `next` may stand right behind `last`: the next counter of the same
-/// epoch, or a later epoch.
+/// epoch, or the first of a later one. Errors take counters, too, so that there
+/// are no holes.
 pub fn follows(last: Zxid, next: Zxid) -> bool {
-    last.next() == Some(next) || next.epoch() > last.epoch()
+    last.next() == Some(next) || next.epoch() > last.epoch() && next.counter() == 1
 }
 
 /// The newest committed records, without a hole: what [`crate::sync::plan`]

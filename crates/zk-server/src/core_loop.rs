@@ -279,18 +279,7 @@ impl Core {
                 }
                 self.node.pong(zxid, &self.shared.tree.read());
             }
-            Output::Truncate { to, reload } => {
-                self.apply_all(now);
-                self.flush_to_log();
-                let member = self.member.as_mut().expect("only a member truncates");
-                if let Some((tree, held_back)) =
-                    member.truncate(to, reload, &self.shared, &mut self.log, &mut self.mirror)
-                {
-                    self.held_back = Some(held_back);
-                    self.replace_tree(tree);
-                }
-                self.restarted();
-            }
+            Output::Truncate { to, reload } => self.truncate(now, to, reload),
             Output::InstallSnapshot { zxid } => {
                 self.apply_all(now);
                 self.flush_to_log();
@@ -299,17 +288,7 @@ impl Core {
                 self.held_back = None;
                 self.replace_tree(tree);
             }
-            Output::Reload => {
-                self.flush_to_log();
-                let member = self.member.as_mut().expect("only a member gets a snapshot");
-                let r = member.reload(&mut self.log, &mut self.mirror);
-                member.restart(r.writer, r.last_zxid, r.mirror, &mut self.log, &mut self.mirror);
-                self.held_back = Some(r.held_back);
-                self.replace_tree(r.tree);
-                let recent = r.recent.into_iter().map(|(zxid, bytes)| Record { zxid, bytes }).collect();
-                self.node.reloaded(r.last_zxid, recent, !r.empty_without_vote);
-                self.restarted();
-            }
+            Output::Reload => self.reload(),
             Output::Persist => {
                 self.apply_all(now);
                 self.flush_to_log();
@@ -332,6 +311,39 @@ impl Core {
                 member.perform(other, &self.shared, &self.log);
             }
         }
+    }
+
+    fn truncate(&mut self, now: Now, to: Zxid, reload: bool) {
+        self.apply_all(now);
+        self.flush_to_log();
+        let member = self.member.as_mut().expect("only a member truncates");
+        match member.truncate(to, reload, &self.shared, &mut self.log, &mut self.mirror) {
+            Ok(rewound) => {
+                if let Some((tree, held_back)) = rewound {
+                    self.held_back = Some(held_back);
+                    self.replace_tree(tree);
+                }
+                self.restarted();
+            }
+            Err(e) => {
+                tracing::warn!("{e}");
+                self.reload();
+                self.node.cannot_truncate();
+            }
+        }
+    }
+
+    /// Back to what the disk has.
+    fn reload(&mut self) {
+        self.flush_to_log();
+        let member = self.member.as_mut().expect("only a member gets a snapshot");
+        let r = member.reload(&mut self.log, &mut self.mirror);
+        member.restart(r.writer, r.last_zxid, r.mirror, &mut self.log, &mut self.mirror);
+        self.held_back = Some(r.held_back);
+        self.replace_tree(r.tree);
+        let recent = r.recent.into_iter().map(|(zxid, bytes)| Record { zxid, bytes }).collect();
+        self.node.reloaded(r.last_zxid, recent, !r.empty_without_vote);
+        self.restarted();
     }
 
     fn append(&mut self, records: Vec<Record>) {

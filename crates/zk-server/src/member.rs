@@ -365,7 +365,8 @@ impl Member {
         *tree
     }
 
-    /// Cuts the log. With `reload`, the state before the cut and what the mirror lacks of it.
+    /// Cuts the log. With `reload`, the state before the cut and what the mirror lacks of it;
+    /// an error says that the base of the state is newer, and everything is stopped then.
     pub fn truncate(
         &mut self,
         to: Zxid,
@@ -373,11 +374,15 @@ impl Member {
         shared: &Arc<Shared>,
         log: &mut LogHandle,
         mirror: &mut MirrorHandle,
-    ) -> Option<(Tree, Touched)> {
+    ) -> Result<Option<(Tree, Touched)>, StorageError> {
         log.stop();
         let rewound = if reload {
             drop(mirror.stop());
-            let r = zk_storage::rewind(&self.storage, to, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e));
+            let r = match zk_storage::rewind(&self.storage, to, &mut |_| {}) {
+                Ok(r) => r,
+                Err(e @ StorageError::BaseNewer { .. }) => return Err(e),
+                Err(e) => cannot_go_on(&e),
+            };
             self.restart(r.writer, to, r.mirror, log, mirror);
             Some((r.tree, r.held_back))
         } else {
@@ -388,13 +393,15 @@ impl Member {
             None
         };
         tracing::info!(%to, reload, "log truncated");
-        rewound
+        Ok(rewound)
     }
 
     /// The state as the disk has it: a snapshot was given up.
     pub fn reload(&mut self, log: &mut LogHandle, mirror: &mut MirrorHandle) -> zk_storage::Recovered {
         log.stop();
-        drop(mirror.stop());
+        if mirror.runs() {
+            drop(mirror.stop());
+        }
         zk_storage::recover(&self.storage, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e))
     }
 
