@@ -1,7 +1,9 @@
 //! Benches that run a real server. `start-up` prints how long an empty server
 //! takes until it answers and what it holds in memory; `load` drives reads and
-//! writes against zkd and, in turns, against Java.
+//! writes against zkd and, in turns, against Java; `failover` kills the leaders of
+//! two ensembles in turns.
 
+mod failover;
 mod load;
 
 use std::time::{Duration, Instant};
@@ -20,7 +22,8 @@ fn main() -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["start-up"] => start_up(),
         ["load", seconds] => load::compare(Duration::from_secs_f64(seconds.parse()?)),
-        _ => bail!("say 'start-up' or 'load SECONDS'"),
+        ["failover", kills] => failover::compare(kills.parse()?),
+        _ => bail!("say 'start-up', 'load SECONDS' or 'failover KILLS'"),
     }
 }
 

@@ -19,6 +19,8 @@ use zk_testkit::history::load::Load;
 use zk_testkit::history::{Call, History, Op, Outcome};
 use zk_testkit::net::Net;
 use zk_testkit::process::{Config, Server};
+use zk_testkit::raw::Conn;
+use zk_testkit::request::OPEN;
 use zk_testkit::tree::Tree;
 
 use crate::support::env;
@@ -162,6 +164,56 @@ fn run(list: &str, kept: &mut Option<Ensemble>) -> anyhow::Result<()> {
         *kept = Some(e);
     }
     outcome
+}
+
+/// Sessions shorter than a halt of the leader, which is shorter than what makes it lose
+/// its followers: nobody could be heard of meanwhile, and so nobody expires.
+#[test]
+fn sessions_outlive_a_halt_of_the_leader() {
+    let only: String = env("ZKD_FAULTS_ONLY", String::new());
+    if env("ZKD_ENSEMBLES", 0) == 1 {
+        let list = if only.is_empty() { "zkd,zkd,zkd" } else { &only };
+        halt_of_the_leader(list).unwrap_or_else(|e| panic!("{e:#}"));
+    }
+}
+
+fn halt_of_the_leader(list: &str) -> anyhow::Result<()> {
+    const SESSION_MS: i32 = 1200;
+    let config = ensemble::config().line("tickTime", 300).line("syncLimit", 30);
+    let mut e = Ensemble::start(&composition(list)?, config)?;
+    let leader = leader(&mut e)?;
+    let stop = AtomicBool::new(false);
+    let mut clients =
+        (0..e.len()).map(|i| Conn::open(e.addr(i), SESSION_MS)).collect::<Result<Vec<_>, _>>()?;
+    for (i, c) in clients.iter_mut().enumerate() {
+        c.create(&format!("/of-{i}"), b"", OPEN, 1)?;
+    }
+    std::thread::scope(|scope| {
+        let pinging: Vec<_> = clients
+            .iter_mut()
+            .map(|c| {
+                let stop = &stop;
+                scope.spawn(move || -> anyhow::Result<()> {
+                    while !stop.load(Ordering::Relaxed) {
+                        c.ping()?;
+                        pass(Duration::from_millis(300))?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let halted =
+            halted(&mut e, self::leader, Duration::from_secs(4)).and_then(|()| pass(Duration::from_secs(3)));
+        stop.store(true, Ordering::Relaxed);
+        pinging.into_iter().try_for_each(|p| p.join().expect("no panic"))?;
+        halted
+    })?;
+    ensure!(self::leader(&mut e)? == leader, "another member leads");
+    for i in 0..clients.len() {
+        let stat = clients[0].exists(&format!("/of-{i}"), false)?;
+        ensure!(stat.is_some(), "the session at member {} has expired:\n{}", i + 1, e.log_tails());
+    }
+    Ok(())
 }
 
 /// The checker is not blind to a record of this size: errors planted into it are found.

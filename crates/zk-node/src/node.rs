@@ -43,6 +43,8 @@ pub struct NodeConfig {
     pub sync_limit: u32,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `zookeeper.fastleader.minNotificationInterval` and `.maxNotificationInterval`, if set.
+    pub notification_ms: [Option<u64>; 2],
     /// `zookeeper.forceSnapshotSync`.
     pub force_snap: bool,
     /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
@@ -177,6 +179,7 @@ impl Node {
             init_limit: 0,
             sync_limit: 0,
             reconfig_enabled: false,
+            notification_ms: [None; 2],
             force_snap: false,
             commit_log_count: None,
         };
@@ -198,6 +201,9 @@ impl Node {
     ) -> Self {
         let mut election = ElectionConfig::new(config.me);
         election.reconfig_enabled = config.reconfig_enabled;
+        let [min, max] = config.notification_ms;
+        election.min_interval_ms = min.unwrap_or(election.min_interval_ms);
+        election.max_interval_ms = max.unwrap_or(election.max_interval_ms);
         let election = Election::new(election, configs.clone());
         let pipeline = Pipeline::idle(pipeline, tree);
         let mut node = Self::with(config, configs, pipeline, Some(election), Role::Looking);
@@ -763,6 +769,13 @@ impl Node {
         if self.look_at.is_some_and(|at| now.mono >= at) {
             self.look(now);
         }
+    }
+
+    /// The host could hear of nobody for `ms`: that is no silence of clients.
+    ///
+    /// differs: Java's leader lets sessions expire behind a pause of its own as if it had listened.
+    pub fn halted(&mut self, ms: u64) {
+        self.pipeline.halted(ms);
     }
 
     /// A client's session was heard of at `at`, monotonic ms.

@@ -500,6 +500,11 @@ impl Pipeline {
         self.sessions.due(now)
     }
 
+    /// Nobody could be heard of for `ms`: every session lives that much longer.
+    pub fn halted(&mut self, ms: u64) {
+        self.sessions.delay(ms);
+    }
+
     /// The session was heard of at `heard_at`, monotonic ms.
     pub fn touch(&mut self, session: SessionId, heard_at: u64) {
         self.sessions.touch(session, heard_at);

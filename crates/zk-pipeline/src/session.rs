@@ -242,6 +242,19 @@ impl Sessions {
         ids.filter(|id| self.live.get(id).is_some_and(|s| !s.closing)).collect()
     }
 
+    /// All sessions live longer by `ms`.
+    pub fn delay(&mut self, ms: u64) {
+        for (bucket, ids) in std::mem::take(&mut self.buckets) {
+            let later = (bucket + ms).next_multiple_of(self.tick);
+            for id in &ids {
+                if let Some(s) = self.live.get_mut(id) {
+                    s.bucket = later;
+                }
+            }
+            self.buckets.entry(later).or_default().extend(ids);
+        }
+    }
+
     /// Takes the sessions whose bucket is over out of the buckets; they stay
     /// known until [`Sessions::remove`].
     pub fn expire(&mut self, now: u64) -> Vec<SessionId> {
@@ -290,6 +303,21 @@ mod tests {
         assert_eq!(s.expire(4000), [SessionId(1)]);
         assert!(s.get(SessionId(1)).is_some());
         assert!(s.expire(9000).is_empty());
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_could_be_heard_does_not_count() {
+        let mut s = Sessions::new(1000, SessionId(1));
+        s.add(SessionId(1), 3000, 500);
+        s.add(SessionId(2), 5000, 500);
+        s.delay(2500);
+        assert_eq!(
+            s.by_expiry().collect::<Vec<_>>(),
+            [(7000, vec![SessionId(1)]), (9000, vec![SessionId(2)])]
+        );
+        assert!(s.touch(SessionId(1), 4500));
+        assert_eq!(s.expire(7999), []);
+        assert_eq!(s.expire(8999), [SessionId(1)]);
     }
 
     #[test]

@@ -194,40 +194,56 @@ impl Core {
     }
 
     fn take_peers(&mut self, now: Now, first: PeerEvent) {
-        let mut event = Some(first);
+        let mut first = Some(first);
         for _ in 0..limits::CORE_ROUND {
-            let (Some(next), Some(member)) = (event.take(), &mut self.member) else { return };
-            let inputs = member.inputs(next);
-            event = member.events.try_recv().ok();
-            inputs.into_iter().for_each(|input| self.hand_in(now, input));
+            let Some(member) = &mut self.member else { break };
+            let Some(event) = first.take().or_else(|| member.events.try_recv().ok()) else { break };
+            for input in member.inputs(event) {
+                self.node.handle(now, input, &self.shared.tree.read());
+                self.poll(now);
+            }
         }
-        if let (Some(next), Some(member)) = (event, &mut self.member) {
-            let inputs = member.inputs(next);
-            inputs.into_iter().for_each(|input| self.hand_in(now, input));
-        }
+        self.flush_outputs();
     }
 
     fn hand_in(&mut self, now: Now, input: zk_node::Input) {
-        let shared = Arc::clone(&self.shared);
-        self.node.handle(now, input, &shared.tree.read());
+        self.node.handle(now, input, &self.shared.tree.read());
         self.outputs(now);
     }
 
-    /// Performs what the member wants done, in order.
+    /// Performs what the member wants done, in order, and sees it off.
     fn outputs(&mut self, now: Now) {
+        self.poll(now);
+        self.flush_outputs();
+    }
+
+    fn poll(&mut self, now: Now) {
         let shared = Arc::clone(&self.shared);
         loop {
             let output = self.node.poll(now, &shared.tree.read());
             let Some(output) = output else { break };
             self.perform(now, output);
         }
+    }
+
+    /// Everything to the log, which may have to be waited for, and the rest of the outputs.
+    fn flush_to_log(&mut self) {
+        self.log.append(std::mem::take(&mut self.records));
         self.flush_outputs();
     }
 
-    /// Records to the log, messages to the workers and to the other members.
+    /// Records to the log, messages to the workers and to the other members. While the disk
+    /// is so slow that the log's queue is full, records wait here: the other members are
+    /// answered all the same.
     fn flush_outputs(&mut self) {
         if !self.records.is_empty() {
-            self.log.append(std::mem::take(&mut self.records));
+            self.records = match self.unsynced_bytes > limits::UNSYNCED_BYTES {
+                true => {
+                    self.log.append(std::mem::take(&mut self.records));
+                    Vec::new()
+                }
+                false => self.log.offer(std::mem::take(&mut self.records)),
+            };
         }
         self.deliver();
         if let Some(member) = &mut self.member {
@@ -241,7 +257,7 @@ impl Core {
             Output::Append(records) => self.append(records),
             Output::AppendSync(records) => {
                 self.append(records);
-                self.flush_outputs();
+                self.flush_to_log();
                 self.log.wait();
             }
             Output::ApplyCommitted { settled } => {
@@ -266,7 +282,7 @@ impl Core {
             Output::Truncate { to, reload } => self.truncate(now, to, reload),
             Output::InstallSnapshot { zxid } => {
                 self.apply_all(now);
-                self.flush_outputs();
+                self.flush_to_log();
                 let member = self.member.as_mut().expect("only a member gets a snapshot");
                 let tree = member.take_snapshot(zxid);
                 self.held_back = None;
@@ -275,7 +291,7 @@ impl Core {
             Output::Reload => self.reload(),
             Output::Persist => {
                 self.apply_all(now);
-                self.flush_outputs();
+                self.flush_to_log();
                 let member = self.member.as_mut().expect("only a member gets a snapshot");
                 member.persist(&self.shared, &mut self.log, &mut self.mirror);
                 self.held_back = None;
@@ -299,7 +315,7 @@ impl Core {
 
     fn truncate(&mut self, now: Now, to: Zxid, reload: bool) {
         self.apply_all(now);
-        self.flush_outputs();
+        self.flush_to_log();
         let member = self.member.as_mut().expect("only a member truncates");
         match member.truncate(to, reload, &self.shared, &mut self.log, &mut self.mirror) {
             Ok(rewound) => {
@@ -319,7 +335,7 @@ impl Core {
 
     /// Back to what the disk has.
     fn reload(&mut self) {
-        self.flush_outputs();
+        self.flush_to_log();
         let member = self.member.as_mut().expect("only a member gets a snapshot");
         let r = member.reload(&mut self.log, &mut self.mirror);
         member.restart(r.writer, r.last_zxid, r.mirror, &mut self.log, &mut self.mirror);
@@ -493,9 +509,8 @@ impl Core {
             self.held_since = None;
             self.tell_serving(Serving::No);
         }
-        if self.node.deadline().is_none_or(|d| now.mono < d) {
-            return;
-        }
+        let Some(deadline) = self.node.deadline().filter(|d| now.mono >= *d) else { return };
+        let now = self.hear_first(now, deadline);
         for session in self.node.pipeline().due_sessions(now.mono) {
             if let Some(heard) = self.heard.get(&session) {
                 self.node.touch(session, heard.load(Ordering::Relaxed));
@@ -510,6 +525,27 @@ impl Core {
             self.heard.retain(|id, _| pipeline.is_local(*id));
             self.heard_limit = 2 * self.heard.len() + 1024;
         }
+    }
+
+    /// Hands in what the other members said before the clock counts their silence. If the
+    /// clock is late, the process was halted or this thread was busy: what was said meanwhile
+    /// is still in the sockets, and no session could be heard of.
+    fn hear_first(&mut self, now: Now, deadline: u64) -> Now {
+        let late = now.mono - deadline;
+        let is_late = late >= limits::LATE_MS;
+        if is_late {
+            tracing::warn!(ms = late, "this process was halted or busy");
+            self.node.halted(late);
+        }
+        let until = Instant::now() + if is_late { limits::LATE_PAUSE } else { Duration::ZERO };
+        for _ in 0..limits::PEER_EVENTS {
+            let Some(member) = &self.member else { break };
+            match member.events.recv_deadline(until) {
+                Ok(event) => self.take_peers(now, event),
+                Err(_) => break,
+            }
+        }
+        if is_late { clock::now() } else { now }
     }
 
     fn report(&self) -> CoreReport {
@@ -528,6 +564,7 @@ impl Core {
         while let Ok(batch) = self.inputs.try_recv() {
             self.take_inputs(now, batch);
         }
+        self.flush_to_log();
         self.log.stop();
         self.synced(now);
         self.work(now);

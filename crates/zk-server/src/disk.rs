@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use zab::history::Record;
 use zk_proto::Zxid;
@@ -55,12 +55,28 @@ impl LogHandle {
         *self = Self::start(writer, last, control);
     }
 
-    /// Hands records over.
+    /// Hands records over. Waits while [`limits::LOG_BATCHES`] are not taken.
     pub fn append(&mut self, records: Vec<Record>) {
         let Some(last) = records.last() else { return };
         self.last = last.zxid;
         let queue = self.records.as_ref().expect("nothing is appended after the stop");
         queue.send(records).expect("the log's thread ends only after its queue is closed");
+    }
+
+    /// Hands records over if there is room, else gives them back.
+    pub fn offer(&mut self, records: Vec<Record>) -> Vec<Record> {
+        let Some(last) = records.last().map(|r| r.zxid) else { return records };
+        let queue = self.records.as_ref().expect("nothing is appended after the stop");
+        match queue.try_send(records) {
+            Ok(()) => {
+                self.last = last;
+                Vec::new()
+            }
+            Err(TrySendError::Full(records)) => records,
+            Err(TrySendError::Disconnected(_)) => {
+                unreachable!("the log's thread ends only after its queue is closed")
+            }
+        }
     }
 
     /// Up to which zxid the log is durable.

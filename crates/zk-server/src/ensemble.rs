@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -128,6 +129,10 @@ impl Identity {
             init_limit: e.init_limit,
             sync_limit: e.sync_limit,
             reconfig_enabled: e.reconfig_enabled,
+            notification_ms: [
+                number(config, "zookeeper.fastleader.minNotificationInterval"),
+                number(config, "zookeeper.fastleader.maxNotificationInterval"),
+            ],
             force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
             commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
         };
@@ -221,7 +226,18 @@ fn peer_config(config: &Config, me: PeerId) -> PeerConfig {
     peer.handshake_timeout = config.sessions.tick_time.saturating_mul(e.sync_limit);
     peer.listen_on_all = e.listen_on_all_addresses;
     peer.max_packet = max_packet(limits);
+    let ms = |name| number(config, name).map(Duration::from_millis);
+    peer.connect_timeout = ms("zookeeper.cnxTimeout").unwrap_or(peer.connect_timeout);
+    peer.handshake_timeout = ms("zookeeper.quorumCnxnTimeoutMs").unwrap_or(peer.handshake_timeout);
+    peer.keep_alive = property(config, "zookeeper.tcpKeepAlive") == Some("true");
+    let tries = number(config, "zookeeper.electionPortBindRetry").and_then(|n| u32::try_from(n).ok());
+    peer.bind_retry = tries.unwrap_or(peer.bind_retry);
     peer
+}
+
+/// A property that is a number; a negative one stands for the default.
+fn number(config: &Config, name: &str) -> Option<u64> {
+    property(config, name)?.parse().ok()
 }
 
 /// What a string or buffer between members may have.

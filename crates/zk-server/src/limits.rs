@@ -53,8 +53,8 @@ pub const CORE_OUTSTANDING: usize = 100_000;
 /// nothing new.
 pub const UNSYNCED_BYTES: usize = 64 * MIB;
 
-/// Batches on their way to the log thread. The bytes are bounded by
-/// [`UNSYNCED_BYTES`].
+/// Batches on their way to the log thread; what comes beyond becomes one batch. The bytes
+/// are bounded by [`UNSYNCED_BYTES`].
 pub const LOG_BATCHES: usize = 1024;
 
 /// Requests to the core for its state, and wake-ups. Only words and the log
@@ -104,6 +104,14 @@ pub const HUGE_PAGES_NODES: u64 = 100_000;
 /// `tickTime` allows, so that a client which moves on still finds its session.
 pub const HELD_MS: u64 = 1_300;
 
+/// How late the core's clock may be before the process counts as halted, ms: more than a
+/// busy machine lets a thread wait as a rule, less than the shortest time-outs.
+pub const LATE_MS: u64 = 500;
+
+/// What a process that was halted waits for the threads that read the sockets, before
+/// it counts anybody as silent.
+pub const LATE_PAUSE: Duration = Duration::from_millis(50);
+
 /// Batches of commands that the thread between the members has not taken.
 pub const PEER_COMMANDS: usize = 256;
 
@@ -142,13 +150,17 @@ pub const STREAM_CHUNKS: usize = 8;
 /// One read of a link while it delivers a snapshot.
 pub const SNAP_CHUNK: usize = 256 * KIB;
 
-/// Tries of each of a leader's addresses: together with [`LEADER_RETRY`] about as long as
-/// Java tries. ref: Learner.LeaderConnector, 5 tries.
-pub const LEADER_TRIES: u32 = 50;
+/// Tries of each of a leader's addresses: together with [`LEADER_RETRY`] as long as Java
+/// tries, and the 200 ms that a leader of Java waits for better votes when this member did
+/// not. ref: Learner.LeaderConnector, 5 tries; FastLeaderElection.finalizeWait.
+pub const LEADER_TRIES: u32 = 75;
 
 /// Pause between two tries. A leader of ours opens its port within milliseconds of its
 /// election. differs: Java waits 100 ms. ref: zookeeper.leaderConnectDelayDuringRetryMs.
 pub const LEADER_RETRY: Duration = Duration::from_millis(10);
+
+/// Half of the first of these pauses; each is twice the one before, up to [`LEADER_RETRY`].
+pub const LEADER_FIRST_RETRY: Duration = Duration::from_micros(500);
 
 /// Head start of one address of a peer over the next.
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);

@@ -258,6 +258,7 @@ impl Member {
             init_limit: s.init_limit,
             sync_limit: s.sync_limit,
             reconfig_enabled: false,
+            notification_ms: [None; 2],
             force_snap: s.force_snap,
             commit_log_count: None,
         };

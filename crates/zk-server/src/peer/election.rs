@@ -321,6 +321,7 @@ impl Election {
         if self.config.keep_alive {
             net::keep_alive(&stream);
         }
+        net::end_unless_acknowledged(&stream, self.config.connect_timeout);
         self.serial += 1;
         let serial = self.serial;
         let Some(peer) = self.peers.get_mut(&sid) else { return };

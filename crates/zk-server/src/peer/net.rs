@@ -294,7 +294,9 @@ pub async fn dial_leader(
             let mut last = String::new();
             for n in 0..limits::LEADER_TRIES {
                 if n > 0 {
-                    sleep(pause).await;
+                    // The first ones quickly: the leader is about to open its port.
+                    let soon = limits::LEADER_FIRST_RETRY.saturating_mul(1 << n.min(16));
+                    sleep(soon.min(pause)).await;
                 }
                 match connect(host.clone(), port, within).await {
                     Ok(stream) => return Ok(stream),
@@ -335,6 +337,16 @@ async fn connect(host: String, port: u16, within: Duration) -> Result<TcpStream,
     };
     let done = timeout(within, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     done.map_err(|e| format!("{host}:{port}: {e}"))
+}
+
+/// Has the system end the connection when what was sent is not acknowledged within this
+/// time. Otherwise one that a broken network swallows is tried again ever more slowly, up
+/// to two minutes apart, and would hold up the members long after the network is well.
+pub fn end_unless_acknowledged(stream: &TcpStream, within: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = SockRef::from(stream).set_tcp_user_timeout(Some(within)) {
+        tracing::debug!("no time-out of what is not acknowledged: {e}");
+    }
 }
 
 /// Sets TCP keep-alive, which nobody relies on.
