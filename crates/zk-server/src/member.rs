@@ -34,7 +34,7 @@ pub struct Dial {
 
 /// The member's means.
 pub struct Member {
-    /// What the other members say.
+    /// What the other members say; nothing after [`Member::stop`].
     pub events: Receiver<PeerEvent>,
     /// When the last PING was answered, monotonic ms.
     pub pinged: u64,
@@ -227,6 +227,7 @@ impl Member {
             | Output::Reload
             | Output::StreamSnapshot { .. }
             | Output::Ping { .. }
+            | Output::Left
             | Output::Serving(_) => unreachable!("the core performs these itself"),
         }
     }
@@ -241,6 +242,7 @@ impl Member {
     /// Closes everything.
     pub fn stop(&mut self) {
         self.peers.stop();
+        self.events = crossbeam_channel::never();
     }
 
     fn store(&self, file: EpochFile, epoch: Epoch) {
