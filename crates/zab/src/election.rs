@@ -355,6 +355,8 @@ impl Election {
     /// so that joining members see a quorum of equal votes.
     /// ref: QuorumPeer.updateElectionVote.
     pub fn set_peer_epoch(&mut self, epoch: Epoch) {
+        // It has the leader's history now.
+        self.without_vote = false;
         if let Phase::Settled { vote, .. } = &mut self.phase {
             vote.peer_epoch = epoch;
         }

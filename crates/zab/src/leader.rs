@@ -639,8 +639,9 @@ impl Leader {
     }
 
     fn refusal(&self, accepted: Epoch, info: &LearnerInfo) -> Option<&'static str> {
-        // differs: Java adds one to the largest epoch and gets a negative one.
-        if !(0..i64::from(i32::MAX)).contains(&accepted.0) {
+        // differs: Java adds one to the largest epoch and gets a negative one. Minus one
+        // is what its member has that may not make a database.
+        if !(-1..i64::from(i32::MAX)).contains(&accepted.0) {
             return Some("no epoch");
         }
         // differs: Java still speaks to members before 3.4.

@@ -308,7 +308,8 @@ fn refused_learners() {
     assert!(!of(learner(Some(PeerId(2)), None, 0)));
     assert!(!of(learner(Some(PeerId(2)), Some(0x1_0000), 1)), "its configuration is ahead");
     assert!(!of(learner(Some(PeerId(3)), Some(0x1_0000), 0)), "the leader's id");
-    assert!(!of(info(2, false, -1)));
+    assert!(of(info(2, false, -1)));
+    assert!(!of(info(2, false, -2)));
     assert!(!of(info(2, false, i64::from(i32::MAX))));
     assert!(!of(ack(E2)));
     for (ahead, last, current) in [(true, E1 + 6, 1), (true, E1, 2), (false, E1 + 6, 0), (false, E1, 1)] {
