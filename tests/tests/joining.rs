@@ -96,7 +96,10 @@ fn write(e: &Ensemble, i: usize, path: &str) -> anyhow::Result<()> {
 
 fn all_have(e: &Ensemble, paths: &[&str]) -> anyhow::Result<()> {
     let tree = e.same_tree()?;
-    paths.iter().try_for_each(|p| Ok(ensure!(tree.contains_key(*p), "{p} is lost")))
+    for path in paths {
+        ensure!(tree.contains_key(*path), "{path} is lost");
+    }
+    Ok(())
 }
 
 /// Every voter must have been seen once; a minority is down in none of this.
