@@ -161,6 +161,13 @@ impl Test {
         self.packet(link, ack_epoch(E1 + 5, 1)).packet(link, ack(E2)).packet(link, ack(E2))
     }
 
+    fn stand_aside(&mut self, limit_ms: u64) -> &mut Self {
+        writeln!(self.out, "stand aside").unwrap();
+        self.leader.stand_aside(self.now, limit_ms);
+        self.note();
+        self
+    }
+
     fn quiet(&mut self) -> &mut Self {
         self.out.clear();
         self
@@ -740,12 +747,12 @@ fn ping() -> FromLearner {
 fn a_leader_that_stands_aside_goes_when_voters_have_the_commits() {
     let mut t = Test::new();
     t.join(1, 2, false).join(2, 1, false).join(3, 4, true).propose(E2 + 1).quiet();
-    t.leader.stand_aside(t.now, 1000);
-    t.note();
+    t.stand_aside(1000);
     // What learners ask for is not proposed any more.
     t.packet(1, request(OpCode::SetData)).synced(E2 + 1).packet(1, ack(E2 + 1)).packet(3, ping());
     t.packet(1, ping()).packet(2, ping());
     t.check(expect![[r#"
+        stand aside
         1: REQUEST 0xffffffffffffffff
         synced 0x200000001
         1: ACK 0x200000001
@@ -766,10 +773,10 @@ fn a_leader_that_stands_aside_goes_when_voters_have_the_commits() {
 fn a_proposal_meanwhile_is_waited_for() {
     let mut t = Test::new();
     t.join(1, 2, false).quiet();
-    t.leader.stand_aside(t.now, 1000);
-    t.note();
+    t.stand_aside(1000);
     t.propose(E2 + 1).packet(1, ping()).synced(E2 + 1).packet(1, ack(E2 + 1)).packet(1, ping());
     t.check(expect![[r#"
+        stand aside
             -> 1: PING 0x200000000
         propose 0x200000001
             -> 1: PROPOSAL 0x200000001
@@ -788,25 +795,26 @@ fn a_proposal_meanwhile_is_waited_for() {
 fn a_leader_does_not_wait_for_ever_nor_without_voters() {
     let mut t = Test::new();
     t.join(1, 2, false).propose(E2 + 1).quiet();
-    t.leader.stand_aside(t.now, 40);
+    t.stand_aside(40);
     assert_eq!(t.leader.deadline(), Some(40));
     t.tick(39).tick(40);
     t.check(expect![[r#"
+        stand aside
         at 39
         at 40
             Resign { why: "it was told to stop" }
     "#]]);
     let mut t = Test::new();
     t.join(1, 2, false).input(LeaderInput::LinkDown(LinkId(1))).quiet();
-    t.leader.stand_aside(t.now, 1000);
-    t.note();
+    t.stand_aside(1000);
     t.check(expect![[r#"
+        stand aside
             Resign { why: "it was told to stop" }
     "#]]);
     let mut t = Test::new();
-    t.leader.stand_aside(t.now, 1000);
-    t.note();
+    t.stand_aside(1000);
     t.check(expect![[r#"
+        stand aside
             Resign { why: "it was told to stop" }
     "#]]);
 }
