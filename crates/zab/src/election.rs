@@ -14,6 +14,13 @@
 //!
 //! Safety does not rest on this module: at most one member gets a quorum to
 //! accept its epoch later on. ref: FastLeaderElection, QuorumPeer, Vote.
+//!
+//! That holds as long as disks keep what they acknowledged. A member with a
+//! blank disk may have lost it, so it [gathers](Election::start_blank) first: it
+//! has no vote until it has heard every voter's, and then knows whose data is the
+//! best. What it sends until then looks to Java like the vote of a member that
+//! does not trust its data (zxid -1), which Java ignores, and has round 0, which
+//! everybody answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +40,17 @@ mod tests;
 /// How many members without a vote are told the result of an election: as many as
 /// an ensemble can have. The others ask again.
 const MAX_STRANGERS: usize = 255;
+
+/// The round that a member tells which gathers the others' votes: it is before
+/// all rounds, and who is asked by an older round answers.
+const GATHERING_ROUND: i64 = 0;
+
+/// How often such a member asks, in the shortest intervals of silence.
+const GATHERING_INTERVALS: u64 = 5;
+
+/// How long a blank member's word counts, in the same: it may have been given
+/// data since.
+const BLANK_INTERVALS: u64 = 3 * GATHERING_INTERVALS;
 
 /// Whom a member wants to lead, or follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +166,8 @@ struct Search {
     timer: Timer,
     /// Who asked without having a vote.
     strangers: BTreeSet<PeerId>,
+    /// Until it has a vote: when each voter without one was heard of.
+    gathering: Option<BTreeMap<PeerId, u64>>,
 }
 
 /// What a search waits for. A message that comes earlier starts the time anew.
@@ -182,6 +202,10 @@ pub struct Election {
     round: i64,
     /// Last zxid and current epoch of this member at the last start.
     own: (Zxid, Epoch),
+    /// Nothing is on its disk, and that may be a loss.
+    blank: bool,
+    /// The last search ended before it had a vote.
+    without_vote: bool,
     unreachable: BTreeSet<PeerId>,
     /// The last message of each voter that looks for a leader while this member
     /// does not, and when it came.
@@ -199,6 +223,8 @@ impl Election {
             phase: Phase::Idle,
             round: 0,
             own: (Zxid::ZERO, Epoch::default()),
+            blank: false,
+            without_vote: false,
             unreachable: BTreeSet::new(),
             early: BTreeMap::new(),
             outputs: Vec::new(),
@@ -208,8 +234,26 @@ impl Election {
     /// Begins to look for a leader. `zxid` is the last one in the log, `epoch` the
     /// current epoch. ref: FastLeaderElection.lookForLeader.
     pub fn start(&mut self, now: u64, zxid: Zxid, epoch: Epoch) {
-        self.own = (zxid, epoch);
+        (self.own, self.blank) = ((zxid, epoch), false);
         self.search(now);
+    }
+
+    /// The same for a member with nothing on its disk, which may be new or may
+    /// have lost what it had acknowledged. It votes when it has heard each voter
+    /// of the configuration in this search: what its vote elects then is the best
+    /// data that is left. Whoever leads already is joined at once.
+    ///
+    /// differs: Java's member votes for anybody, so that two of three with lost
+    /// disks make an empty leader, and the third throws its data away.
+    pub fn start_blank(&mut self, now: u64) {
+        (self.own, self.blank) = ((Zxid::ZERO, Epoch(0)), true);
+        self.search(now);
+    }
+
+    /// Whether the last search ended without a vote of this member: its history is
+    /// not to be counted by the leader that it found.
+    pub fn is_without_vote(&self) -> bool {
+        self.without_vote
     }
 
     /// Takes a notification of another member.
@@ -231,9 +275,10 @@ impl Election {
             Phase::Looking(search) => {
                 // differs: Java answers without a vote of its own, too, which nobody
                 // takes up and a voter answers again.
-                let lags = n.state == PeerState::Looking && n.round < self.round;
+                let proposal = search.proposal;
+                let round = search.gathering.as_ref().map_or(self.round, |_| GATHERING_ROUND);
+                let lags = n.state == PeerState::Looking && n.round < round;
                 if lags && self.configs.is_voter(self.config.me) {
-                    let proposal = search.proposal;
                     self.send(from, PeerState::Looking, proposal);
                 }
                 self.hear(now, from, n);
@@ -257,7 +302,11 @@ impl Election {
                 self.settle(vote);
             }
             Timer::Resend(at) if at <= now => {
-                search.interval_ms = search.interval_ms.saturating_mul(2).min(self.config.max_interval_ms);
+                let max = match search.gathering {
+                    Some(_) => self.config.min_interval_ms.saturating_mul(GATHERING_INTERVALS),
+                    None => self.config.max_interval_ms,
+                };
+                search.interval_ms = search.interval_ms.saturating_mul(2).min(max);
                 search.timer = Timer::Resend(now.saturating_add(search.interval_ms));
                 self.send_proposal();
                 self.check_quorum(now);
@@ -309,6 +358,8 @@ impl Election {
     /// so that joining members see a quorum of equal votes.
     /// ref: QuorumPeer.updateElectionVote.
     pub fn set_peer_epoch(&mut self, epoch: Epoch) {
+        // It has the leader's history now.
+        self.without_vote = false;
         if let Phase::Settled { vote, .. } = &mut self.phase {
             vote.peer_epoch = epoch;
         }
@@ -357,8 +408,10 @@ impl Election {
     fn search(&mut self, now: u64) {
         self.round = self.round.wrapping_add(1);
         let interval_ms = self.config.min_interval_ms;
+        let gathers = self.blank && self.configs.active.is_voter(self.config.me);
         self.phase = Phase::Looking(Search {
-            proposal: self.initial_vote(),
+            proposal: if gathers { self.no_vote() } else { self.initial_vote() },
+            gathering: gathers.then(BTreeMap::new),
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
             interval_ms,
@@ -366,6 +419,7 @@ impl Election {
             strangers: BTreeSet::new(),
         });
         self.send_proposal();
+        self.check_gathered(now);
         self.check_quorum(now);
         for (from, (at, n)) in std::mem::take(&mut self.early) {
             if now.saturating_sub(at) < interval_ms {
@@ -395,6 +449,11 @@ impl Election {
                 Vote { leader: PeerId(i64::MIN), zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) }
             }
         }
+    }
+
+    /// What a member tells that gathers.
+    fn no_vote(&self) -> Vote {
+        Vote { leader: self.config.me, zxid: Zxid(-1), round: GATHERING_ROUND, peer_epoch: Epoch(0) }
     }
 
     /// Makes the configuration of a looking member's message the active one if it
@@ -467,7 +526,7 @@ impl Election {
         let Phase::Looking(search) = &mut self.phase else { return };
         let (me, proposal) = (self.config.me, search.proposal);
         let counts = self.configs.is_voter(me) && self.configs.is_voter(proposal.leader);
-        if counts && !trustless(self.own.0) {
+        if counts && !trustless(proposal.zxid) {
             let own = Heard { vote: proposal, state: PeerState::Looking, version: 0 };
             search.votes.insert(me, own);
         }
@@ -480,7 +539,15 @@ impl Election {
 
     /// A voter's message while looking.
     fn hear(&mut self, now: u64, from: PeerId, n: &Notification) {
-        let Phase::Looking(search) = &self.phase else { return };
+        let Phase::Looking(search) = &mut self.phase else { return };
+        if n.state == PeerState::Looking && trustless(n.zxid) {
+            if let Some(blank) = &mut search.gathering {
+                search.votes.remove(&from);
+                blank.insert(from, now);
+                self.check_gathered(now);
+            }
+            return;
+        }
         let better = is_better(&self.configs, &Vote::of(n), &search.proposal);
         match search.timer {
             // Any better vote ends the wait, whatever its round and state.
@@ -526,11 +593,17 @@ impl Election {
 
     fn weigh_proposal(&mut self, now: u64, from: PeerId, n: &Notification) {
         let voter = self.configs.active.is_voter(self.config.me);
-        if voter && trustless(self.own.0) || trustless(n.zxid) || n.round < self.round {
+        if voter && trustless(self.own.0) {
             return;
         }
         let vote = Vote::of(n);
         let newer = n.round > self.round;
+        if self.is_gathering() || newer && voter && self.blank {
+            return self.gather(now, from, vote);
+        }
+        if n.round < self.round {
+            return;
+        }
         self.round = n.round;
         let initial = self.initial_vote();
         let Phase::Looking(search) = &mut self.phase else { return };
@@ -547,6 +620,63 @@ impl Election {
         let Phase::Looking(search) = &mut self.phase else { return };
         // The version of a looking member's message does not count.
         search.votes.insert(from, Heard { vote, state: n.state, version: 0 });
+        self.check_quorum(now);
+    }
+
+    fn is_gathering(&self) -> bool {
+        matches!(&self.phase, Phase::Looking(Search { gathering: Some(_), .. }))
+    }
+
+    /// A blank member hears a vote. Its own round means nothing as long as it has
+    /// no vote; a later round of the others makes it begin anew, since what was
+    /// told in an earlier one may not be the best any more.
+    fn gather(&mut self, now: u64, from: PeerId, vote: Vote) {
+        let none = self.no_vote();
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let is_vote = |h: &Heard| h.state == PeerState::Looking;
+        let began = search.gathering.is_some() && search.votes.values().any(is_vote);
+        if began && vote.round < self.round {
+            return;
+        }
+        if !began || vote.round > self.round {
+            search.votes.clear();
+            self.round = vote.round;
+        }
+        search.votes.insert(from, Heard { vote, state: PeerState::Looking, version: 0 });
+        match &mut search.gathering {
+            Some(blank) => drop(blank.remove(&from)),
+            // It takes its vote back and asks the others.
+            None => {
+                search.gathering = Some(BTreeMap::new());
+                search.proposal = none;
+                search.timer = Timer::Resend(now.saturating_add(self.config.min_interval_ms));
+                search.interval_ms = self.config.min_interval_ms;
+                self.send_proposal();
+            }
+        }
+        self.check_gathered(now);
+    }
+
+    /// Votes for the best one as soon as every voter was heard.
+    fn check_gathered(&mut self, now: u64) {
+        let (me, initial) = (self.config.me, self.initial_vote());
+        let counts_for = self.config.min_interval_ms.saturating_mul(BLANK_INTERVALS);
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let Some(blank) = &search.gathering else { return };
+        let votes = &search.votes;
+        let heard = |id: &PeerId| {
+            votes.get(id).is_some_and(|h| h.state == PeerState::Looking)
+                || blank.get(id).is_some_and(|at| now.saturating_sub(*at) <= counts_for)
+        };
+        if !self.configs.voters().iter().all(|id| *id == me || heard(id)) {
+            return;
+        }
+        info!(blank = blank.len(), "all voters were heard: this member without data votes");
+        let proposed = votes.values().filter(|h| h.state == PeerState::Looking).map(|h| h.vote);
+        let best = |a: Vote, b: Vote| if is_better(&self.configs, &b, &a) { b } else { a };
+        search.proposal = Vote { round: self.round, ..proposed.fold(initial, best) };
+        search.gathering = None;
+        self.send_proposal();
         self.check_quorum(now);
     }
 
@@ -600,6 +730,7 @@ impl Election {
     fn settle(&mut self, vote: Vote) {
         let state = self.state_under(vote.leader);
         info!(leader = %vote.leader, round = vote.round, zxid = %vote.zxid, ?state, "leader elected");
+        self.without_vote = self.is_gathering();
         let before = std::mem::replace(&mut self.phase, Phase::Settled { vote, state });
         self.outputs.push(ElectionOutput::Elected { vote, state });
         if let Phase::Looking(search) = before {

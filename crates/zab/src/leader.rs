@@ -5,7 +5,9 @@
 //!  a quorum said     a quorum is          a quorum has         proposals,
 //!  what it promised  in the epoch         the history          commits, pings
 //! ```
-//! Each phase but the last has `initLimit` ticks; then the leader resigns.
+//! Each phase but the last has `initLimit` ticks; then the leader resigns. One that
+//! [stands aside](Leader::stand_aside) takes no more requests of learners, and
+//! resigns when voters have answered a PING behind the last COMMIT.
 //! A packet that has no place in its link's stage closes that link and nothing
 //! else.
 //!
@@ -260,7 +262,17 @@ pub struct Leader {
     next_round: u64,
     tick: u64,
     count_round: bool,
+    aside: Option<Aside>,
     out: Vec<LeaderOutput>,
+}
+
+/// A leader that is about to go.
+#[derive(Debug, Clone, Copy)]
+struct Aside {
+    /// When it goes whatever the others have.
+    until: u64,
+    /// All that was proposed is committed, and a PING went out behind it.
+    pinged: bool,
 }
 
 impl Leader {
@@ -286,6 +298,7 @@ impl Leader {
             next_round: 0,
             tick: 0,
             count_round: false,
+            aside: None,
             out: Vec::new(),
         };
         leader.deadline = now + leader.init_ms();
@@ -293,11 +306,31 @@ impl Leader {
         leader
     }
 
+    /// Gives up the office so that the others need not find out by themselves:
+    /// what is proposed is committed first, and the voters that are in step have
+    /// taken the commits. It goes after `limit_ms` whatever they have. Requests of
+    /// learners are dropped from now on; their clients ask the next leader.
+    pub fn stand_aside(&mut self, now: u64, limit_ms: u64) {
+        if self.phase != Phase::Serving {
+            if self.phase != Phase::Resigned {
+                self.resign(STANDS_ASIDE);
+            }
+            return;
+        }
+        self.aside = Some(Aside { until: now.saturating_add(limit_ms), pinged: false });
+        self.try_aside(now);
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, now: u64, input: LeaderInput, history: &mut History) {
         if self.phase == Phase::Resigned {
             return;
         }
+        self.take(now, input, history);
+        self.try_aside(now);
+    }
+
+    fn take(&mut self, now: u64, input: LeaderInput, history: &mut History) {
         match input {
             LeaderInput::LinkUp(id) => {
                 let old = self.links.insert(id, Link::new(now + self.init_ms()));
@@ -338,13 +371,14 @@ impl Leader {
             self.next_round = now + self.round_ms();
             self.round(now);
         }
+        self.try_aside(now);
     }
 
     /// When [`Leader::tick`] is due.
     pub fn deadline(&self) -> Option<u64> {
         let own = match self.phase {
             Phase::Resigned => return None,
-            Phase::Serving => self.next_round,
+            Phase::Serving => self.aside.map_or(self.next_round, |a| a.until.min(self.next_round)),
             _ => self.deadline,
         };
         self.links.values().filter_map(|l| l.deadline).chain([own]).min()
@@ -374,6 +408,9 @@ impl Leader {
             self.configs.last_seen = Some(Arc::new(config.clone()));
         }
         self.last_proposed = zxid;
+        if let Some(aside) = &mut self.aside {
+            aside.pinged = false;
+        }
         let message = FromLeader::Proposal { zxid, txn: record.bytes.clone() };
         let links = self.receivers(false);
         for id in &links {
@@ -439,6 +476,11 @@ impl Leader {
             synced: l.stage == Stage::Active,
             acked: l.acked,
         })
+    }
+
+    /// Syncs of learners that wait for a commit, for metrics.
+    pub fn pending_syncs(&self) -> usize {
+        self.syncs.len()
     }
 
     fn init_ms(&self) -> u64 {
@@ -533,6 +575,7 @@ impl Leader {
         match packet {
             FromLearner::Ack { zxid } => self.ack(id, zxid, history),
             FromLearner::Ping { touched, .. } => {
+                link.unanswered = link.unanswered.saturating_sub(1);
                 let touch = |t: zk_proto::quorum::packet::Touch| LeaderOutput::Touch {
                     session: t.session,
                     timeout: t.timeout,
@@ -540,6 +583,7 @@ impl Leader {
                 self.out.extend(touched.into_iter().map(touch));
             }
             FromLearner::Request(request) if active && request.op == OpCode::Sync => self.sync_request(id),
+            FromLearner::Request(_) if active && self.aside.is_some() => {}
             FromLearner::Request(request) if active => {
                 self.out.push(LeaderOutput::Request { link: id, request });
             }
@@ -602,8 +646,9 @@ impl Leader {
     }
 
     fn refusal(&self, accepted: Epoch, info: &LearnerInfo) -> Option<&'static str> {
-        // differs: Java adds one to the largest epoch and gets a negative one.
-        if !(0..i64::from(i32::MAX)).contains(&accepted.0) {
+        // differs: Java adds one to the largest epoch and gets a negative one. Minus one
+        // is what its member has that may not make a database.
+        if !(-1..i64::from(i32::MAX)).contains(&accepted.0) {
             return Some("no epoch");
         }
         // differs: Java still speaks to members before 3.4.
@@ -1013,8 +1058,42 @@ impl Leader {
         for id in slow {
             self.close(id, "a proposal is not acknowledged in time");
         }
-        let hears = |l: &Link| l.stage >= Stage::Syncing && !l.streaming;
-        let links = self.links.iter().filter(|(_, l)| hears(l)).map(|(id, _)| *id).collect();
+        self.ping();
+    }
+
+    fn ping(&mut self) {
+        let mut links = Vec::new();
+        for (id, link) in &mut self.links {
+            if link.stage >= Stage::Syncing && !link.streaming {
+                // Those that are still being synced do not answer.
+                link.unanswered += u32::from(link.stage == Stage::Active);
+                links.push(*id);
+            }
+        }
         self.send(links, FromLeader::Ping { zxid: self.last_proposed });
     }
+
+    /// Goes when enough of the others have all, or when it is time.
+    fn try_aside(&mut self, now: u64) {
+        let Some(aside) = self.aside.filter(|_| self.phase == Phase::Serving) else { return };
+        if now >= aside.until {
+            return self.resign(STANDS_ASIDE);
+        }
+        if !self.outstanding.is_empty() {
+            return;
+        }
+        if !aside.pinged {
+            self.aside = Some(Aside { pinged: true, ..aside });
+            self.ping();
+        }
+        let voters = self.links.values().filter(|l| l.stage == Stage::Active);
+        let voters: Vec<_> = voters.filter_map(|l| Some((self.vote(l)?, l.unanswered == 0))).collect();
+        let in_step: BTreeSet<_> = voters.iter().filter(|(_, yes)| *yes).map(|(sid, _)| *sid).collect();
+        if in_step.len() == voters.len() || self.configs.has_quorum(&in_step) {
+            self.resign(STANDS_ASIDE);
+        }
+    }
 }
+
+/// Why a leader goes that was asked to.
+const STANDS_ASIDE: &str = "it was told to stop";

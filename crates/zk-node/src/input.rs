@@ -70,4 +70,7 @@ pub enum Input {
         /// What the log has.
         span: LogSpan,
     },
+    /// The member is to stop. It hands over what it does for others, bounded in time; at
+    /// the end comes [`crate::Output::Left`].
+    Leave,
 }

@@ -30,6 +30,10 @@ const FREE_TRIES: u32 = 3;
 /// The first wait, ms; it doubles up to 16 times that.
 const FRUITLESS_PAUSE_MS: u64 = 10;
 
+/// How long a member that is told to stop waits for its writes to be committed and for
+/// others to be in step, ms.
+const LEAVE_MS: u64 = 1_000;
+
 /// What a member of an ensemble needs to know.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -65,6 +69,9 @@ pub struct Start {
     pub recent: Vec<Record>,
     /// Whether its state may be elected: a member whose disk was lost must first get one.
     pub may_vote: bool,
+    /// Whether it votes though it has nothing, as somebody said who knows that nothing was
+    /// lost. Else it waits until it has heard every voter, see [`Election::start_blank`].
+    pub initialized: bool,
 }
 
 /// What a member is at the moment.
@@ -99,6 +106,30 @@ pub struct Status {
     pub voters: usize,
     /// A leader's learners.
     pub learners: Vec<leader::LearnerStatus>,
+    /// Syncs of a leader's learners that wait for a commit.
+    pub pending_syncs: usize,
+    /// Sizes of a leader's proposals; `None` before the first.
+    pub proposals: Option<ProposalSizes>,
+    /// Since when it serves in this role, monotonic ms.
+    pub since: u64,
+}
+
+/// Sizes of a leader's proposals in bytes, since it leads. ref: BufferStats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProposalSizes {
+    /// The last one.
+    pub last: usize,
+    /// The smallest.
+    pub min: usize,
+    /// The largest.
+    pub max: usize,
+}
+
+impl ProposalSizes {
+    fn with(before: Option<Self>, size: usize) -> Self {
+        let (min, max) = before.map_or((size, size), |b| (b.min.min(size), b.max.max(size)));
+        Self { last: size, min, max }
+    }
 }
 
 // Alone ---------------------------------------------------------------- for ever
@@ -106,6 +137,8 @@ pub struct Status {
 // Looking --elected--> Leading --Established--> (serving) --Resign--> Looking
 //    |                                                                  ^
 //    +----elected----> Learning --Serve--> (serving) ----Leave----------+
+//
+// Told to leave, any of them ends in Looking without an election.
 #[derive(Debug)]
 enum Role {
     Alone,
@@ -135,6 +168,8 @@ enum Step {
     },
     /// An election begins.
     Look,
+    /// A learner that is told to leave has no write under way.
+    StandAside,
     /// To be handed out as it is.
     Out(Output),
 }
@@ -153,6 +188,7 @@ pub struct Node {
     current: Epoch,
     last: Zxid,
     may_vote: bool,
+    initialized: bool,
     /// A snapshot was installed and is not durable: nothing is logged until it is.
     unbased: bool,
     /// The own state is of no use to the leader: it sends a snapshot.
@@ -165,6 +201,10 @@ pub struct Node {
     fruitless: u32,
     /// When the next election begins, monotonic ms.
     look_at: Option<u64>,
+    since: u64,
+    proposals: Option<ProposalSizes>,
+    /// Told to leave: when it does so at the latest.
+    leaving: Option<u64>,
     steps: VecDeque<Step>,
     pipeline_outputs: Vec<zk_pipeline::Output>,
     applied: VecDeque<zk_pipeline::Output>,
@@ -211,6 +251,7 @@ impl Node {
         node.current = start.current;
         node.last = start.last;
         node.may_vote = start.may_vote;
+        node.initialized = start.initialized;
         start.recent.into_iter().for_each(|r| node.history.push(r));
         node.steps.push_back(Step::Look);
         node
@@ -238,6 +279,7 @@ impl Node {
             current: Epoch(0),
             last: Zxid::ZERO,
             may_vote: true,
+            initialized: true,
             unbased: false,
             needs_snapshot: false,
             role,
@@ -245,6 +287,9 @@ impl Node {
             serving: false,
             fruitless: 0,
             look_at: None,
+            since: 0,
+            proposals: None,
+            leaving: None,
             steps: VecDeque::new(),
             pipeline_outputs: Vec::new(),
             applied: VecDeque::new(),
@@ -268,6 +313,10 @@ impl Node {
 
     /// What an operator wants to know.
     pub fn status(&self) -> Status {
+        let pending_syncs = match &self.role {
+            Role::Leading(l) => l.pending_syncs(),
+            _ => 0,
+        };
         let (mode, leader, learners) = match &self.role {
             Role::Alone => (Mode::Alone, None, Vec::new()),
             Role::Looking => (Mode::Looking, None, Vec::new()),
@@ -276,7 +325,18 @@ impl Node {
             Role::Learning { leader, .. } => (Mode::Observing, Some(*leader), Vec::new()),
         };
         let voters = self.configs.active.voters().count();
-        Status { mode, serving: self.serving, leader, epoch: self.current, last: self.last, voters, learners }
+        Status {
+            mode,
+            serving: self.serving,
+            leader,
+            epoch: self.current,
+            last: self.last,
+            voters,
+            learners,
+            pending_syncs,
+            proposals: self.proposals,
+            since: self.since,
+        }
     }
 
     /// Takes one input.
@@ -317,6 +377,7 @@ impl Node {
                     self.steps.push_back(Step::Leader(LeaderOutput::Resign { why: "no quorum port" }));
                 }
             }
+            Input::Leave => self.stand_aside(now),
             Input::Synced { upto } => match &mut self.role {
                 Role::Alone => self.pipeline.committed(upto),
                 Role::Looking => {}
@@ -324,6 +385,34 @@ impl Node {
                 Role::Learning { .. } => self.learn(now, LearnerInput::Synced { upto }),
             },
         }
+    }
+
+    /// Clients' requests wait in their sockets from now on; what was taken is finished.
+    fn stand_aside(&mut self, now: Now) {
+        if self.leaving.is_some() {
+            return;
+        }
+        tracing::info!(serving = self.serving, "leaves the ensemble");
+        let until = now.mono.saturating_add(LEAVE_MS);
+        self.leaving = Some(until);
+        // It neither votes nor tells anybody whom it follows.
+        self.election = None;
+        match &mut self.role {
+            Role::Alone => return self.steps.push_back(Step::Out(Output::Left)),
+            Role::Looking => return self.steps.push_back(Step::StandAside),
+            Role::Leading(leader) => leader.stand_aside(now.mono, LEAVE_MS),
+            Role::Learning { .. } => {}
+        }
+        if std::mem::take(&mut self.serving) {
+            self.steps.push_back(Step::Out(Output::Serving(false)));
+        }
+    }
+
+    /// Whether a learner that leaves has got all replies that it asked for, or time is up.
+    fn is_through(&self, now: Now) -> bool {
+        let Some(until) = self.leaving else { return false };
+        let done = self.pipeline.outstanding() == 0 && !self.pipeline.has_committed();
+        matches!(self.role, Role::Learning { .. }) && (done || now.mono >= until)
     }
 
     fn lead(&mut self, now: Now, input: LeaderInput) {
@@ -346,14 +435,14 @@ impl Node {
                     return Some(output);
                 }
             }
-            self.gather();
+            self.gather(now);
             if self.steps.is_empty() {
                 return None;
             }
         }
     }
 
-    fn gather(&mut self) {
+    fn gather(&mut self, now: Now) {
         self.pipeline.drain_outputs(&mut self.pipeline_outputs);
         self.steps.extend(self.pipeline_outputs.drain(..).map(Step::Pipeline));
         match &mut self.role {
@@ -369,6 +458,9 @@ impl Node {
         if let Some(e) = &mut self.election {
             self.steps.extend(e.take_outputs().into_iter().map(Step::Election));
         }
+        if self.steps.is_empty() && self.is_through(now) {
+            self.steps.push_back(Step::StandAside);
+        }
     }
 
     fn step(&mut self, now: Now, tree: &Tree, step: Step) -> Option<Output> {
@@ -379,11 +471,11 @@ impl Node {
             Step::Election(output) => self.election_step(now, tree, output),
             Step::Reign(epoch) => {
                 self.pipeline.lead(now, tree, Zxid::new(epoch, 0));
-                self.serve(epoch)
+                self.serve(now, epoch)
             }
             Step::Serve(epoch) => {
                 self.pipeline.learn(now, tree);
-                self.serve(epoch)
+                self.serve(now, epoch)
             }
             Step::Truncated { to } => {
                 self.unapplied.retain(|r| r.zxid <= to);
@@ -395,6 +487,7 @@ impl Node {
                 self.pipeline.stand_down(close_all);
                 None
             }
+            Step::StandAside => self.leave("it was told to stop", Output::Unfollow),
             Step::Look if self.fruitless > FREE_TRIES => {
                 let pause = FRUITLESS_PAUSE_MS << (self.fruitless - FREE_TRIES - 1).min(4);
                 self.look_at = Some(now.mono + pause);
@@ -410,20 +503,25 @@ impl Node {
 
     fn look(&mut self, now: Now) {
         self.look_at = None;
-        let zxid = if self.may_vote { self.last } else { Zxid(-1) };
         self.role = Role::Looking;
-        if let Some(e) = &mut self.election {
-            e.start(now.mono, zxid, self.current);
+        // A member that was ever in step with a leader has an epoch.
+        let blank = (self.last, self.current) == (Zxid::ZERO, Epoch(0)) && !self.initialized;
+        match &mut self.election {
+            None => {}
+            Some(e) if !self.may_vote => e.start(now.mono, Zxid(-1), self.current),
+            Some(e) if blank => e.start_blank(now.mono),
+            Some(e) => e.start(now.mono, self.last, self.current),
         }
     }
 
-    fn serve(&mut self, epoch: Epoch) -> Option<Output> {
+    fn serve(&mut self, now: Now, epoch: Epoch) -> Option<Output> {
         if let Some(e) = &mut self.election {
             e.set_peer_epoch(epoch);
         }
         self.may_vote = true;
         self.fruitless = 0;
         self.serving = true;
+        self.since = now.mono;
         Some(Output::Serving(true))
     }
 
@@ -436,6 +534,7 @@ impl Node {
                     return None;
                 }
                 self.last = record.zxid;
+                self.proposals = Some(ProposalSizes::with(self.proposals, record.bytes.len()));
                 self.unapplied.push_back(record.clone());
                 Some(Output::Append(vec![record]))
             }
@@ -604,6 +703,7 @@ impl Node {
             last: self.last,
             applied: tree.last_zxid(),
         };
+        self.proposals = None;
         self.role = Role::Leading(Box::new(Leader::new(config, self.configs.clone(), start, now.mono)));
         Output::Lead
     }
@@ -625,7 +725,8 @@ impl Node {
             applied: tree.last_zxid(),
         };
         let mut learner = Learner::new(config, self.configs.clone(), start);
-        if self.needs_snapshot {
+        let without_vote = self.election.as_ref().is_some_and(Election::is_without_vote);
+        if self.needs_snapshot || !self.may_vote || without_vote {
             learner.ask_for_snapshot();
         }
         self.role = Role::Learning { learner: Box::new(learner), leader, observer: observing };
@@ -636,7 +737,10 @@ impl Node {
     /// The role is over: what is committed is applied, then the clients whose writes have an
     /// unknown fate are told by closing, then an election begins.
     fn leave(&mut self, why: &'static str, close: Output) -> Option<Output> {
-        tracing::warn!(why, serving = self.serving, "no leader");
+        match self.leaving {
+            Some(_) => tracing::info!(why, "its part in the ensemble is over"),
+            None => tracing::warn!(why, serving = self.serving, "no leader"),
+        }
         self.steps.retain(|s| !matches!(s, Step::Leader(_) | Step::Learner(_)));
         // A reign that did not begin leaves nothing committed.
         if let Some(first) = self.unapplied.front() {
@@ -647,17 +751,21 @@ impl Node {
         self.serving = false;
         self.fruitless += 1;
         // A snapshot that is not durable was never told to anybody: back to what is.
-        let base = match std::mem::take(&mut self.unbased) {
+        let base = match std::mem::take(&mut self.unbased) && self.leaving.is_none() {
             true => Output::Reload,
             false => Output::ApplyCommitted { settled: false },
+        };
+        let (close_all, last) = match self.leaving {
+            Some(_) => (true, Step::Out(Output::Left)),
+            None => (false, Step::Look),
         };
         let rest = [
             Step::Out(close),
             Step::Out(base),
-            Step::StandDown { close_all: false },
+            Step::StandDown { close_all },
             // The vote, and the history that a leader counts itself for, rest on the whole log.
             Step::Out(Output::AppendSync(Vec::new())),
-            Step::Look,
+            last,
         ];
         rest.into_iter().rev().for_each(|s| self.steps.push_front(s));
         Some(Output::Serving(false))
@@ -752,12 +860,21 @@ impl Node {
             Role::Learning { learner, .. } => learner.deadline(),
         };
         let election = self.election.as_ref().and_then(Election::deadline);
-        [self.pipeline.deadline(), role, election, self.look_at].into_iter().flatten().min()
+        let (pipeline, leaving) = match (self.leaving, &self.role) {
+            (None, _) | (_, Role::Alone) => (self.pipeline.deadline(), None),
+            (until, Role::Learning { .. }) => (None, until),
+            (_, Role::Looking | Role::Leading(_)) => (None, None),
+        };
+        let look_at = self.look_at.filter(|_| self.leaving.is_none());
+        [pipeline, leaving, role, election, look_at].into_iter().flatten().min()
     }
 
     /// Time passes.
     pub fn tick(&mut self, now: Now, tree: &Tree) {
-        self.pipeline.tick(now, tree);
+        // Who leaves lets no session expire and reaps nothing: that would be new proposals.
+        if self.leaving.is_none() || matches!(self.role, Role::Alone) {
+            self.pipeline.tick(now, tree);
+        }
         match &mut self.role {
             Role::Alone | Role::Looking => {}
             Role::Leading(l) => l.tick(now.mono),
@@ -766,7 +883,7 @@ impl Node {
         if let Some(e) = &mut self.election {
             e.tick(now.mono);
         }
-        if self.look_at.is_some_and(|at| now.mono >= at) {
+        if self.leaving.is_none() && self.look_at.is_some_and(|at| now.mono >= at) {
             self.look(now);
         }
     }

@@ -121,4 +121,7 @@ pub enum Output {
         /// The new active configuration.
         config: EnsembleConfig,
     },
+    /// The end of [`crate::Input::Leave`]: it takes no part in the ensemble any more. Close
+    /// the election port too, then the clients, once their replies are written.
+    Left,
 }

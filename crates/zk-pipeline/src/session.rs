@@ -281,6 +281,11 @@ impl Sessions {
     pub fn by_expiry(&self) -> impl Iterator<Item = (u64, Vec<SessionId>)> + '_ {
         self.buckets.iter().map(|(b, set)| (*b, set.iter().copied().collect()))
     }
+
+    /// Sessions and their time-outs in ms, for a learner's `dump`; in no order.
+    pub fn timeouts(&self) -> impl Iterator<Item = (SessionId, i32)> + '_ {
+        self.live.iter().map(|(id, s)| (*id, s.timeout))
+    }
 }
 
 /// What a server grants when a client asks for `wanted` ms.

@@ -33,6 +33,8 @@ pub enum Control {
     LogSpan(LinkId, LogSpan),
     /// A word wants to know.
     Report(oneshot::Sender<CoreReport>),
+    /// The member is to leave the ensemble; answered when it has.
+    Leave(oneshot::Sender<()>),
     /// The workers have ended: finish what is here and end.
     Stop,
 }
@@ -47,7 +49,18 @@ pub struct CoreReport {
     /// Counters.
     pub stats: PipelineStats,
     /// What it is in the ensemble.
-    pub status: Option<zk_node::Status>,
+    pub status: Option<MemberReport>,
+}
+
+/// What the core tells a word of its ensemble.
+#[derive(Debug)]
+pub struct MemberReport {
+    /// What it is.
+    pub node: zk_node::Status,
+    /// Text of the active configuration.
+    pub membership: String,
+    /// A learner's sessions with their time-outs in ms, in order.
+    pub known: Vec<(SessionId, i32)>,
 }
 
 /// The core's state.
@@ -77,6 +90,8 @@ pub struct Core {
     effects: Effects,
     slice: Slice,
     huge_pages: bool,
+    /// Who waits for it to have left the ensemble.
+    leaving: Option<oneshot::Sender<()>>,
 }
 
 /// What a wait ended with.
@@ -120,6 +135,7 @@ impl Core {
             effects: Effects::default(),
             slice: Slice::default(),
             huge_pages: false,
+            leaving: None,
         }
     }
 
@@ -138,6 +154,10 @@ impl Core {
                     self.hand_in(now, zk_node::Input::LogSpan { link, span });
                 }
                 Event::Control(Control::Report(reply)) => drop(reply.send(self.report())),
+                Event::Control(Control::Leave(reply)) => {
+                    self.leaving = Some(reply);
+                    self.hand_in(now, zk_node::Input::Leave);
+                }
                 Event::Control(Control::Stop) => return self.finish(),
             }
             self.synced(now);
@@ -268,6 +288,7 @@ impl Core {
                 }
             }
             Output::Serving(yes) => self.serve(now, yes),
+            Output::Left => self.left(),
             Output::Ping { zxid } => {
                 let member = self.member.as_mut().expect("only a member is pinged");
                 let since = std::mem::replace(&mut member.pinged, now.mono);
@@ -381,6 +402,18 @@ impl Core {
             true if refuses && leads() => Serving::No,
             true => Serving::Yes,
         });
+    }
+
+    /// All replies are with the workers, all packets with the transport, which goes.
+    fn left(&mut self) {
+        self.flush_outputs();
+        if let Some(member) = &mut self.member {
+            member.stop();
+        }
+        if let Some(reply) = self.leaving.take() {
+            // Nobody waits any longer if it took too long.
+            let _ = reply.send(());
+        }
     }
 
     fn tell_serving(&self, serving: Serving) {
@@ -554,8 +587,19 @@ impl Core {
             sessions: sessions.len(),
             by_expiry: sessions.by_expiry().collect(),
             stats: self.node.pipeline().stats(),
-            status: self.member.is_some().then(|| self.node.status()),
+            status: self.member.is_some().then(|| self.member_report()),
         }
+    }
+
+    fn member_report(&self) -> MemberReport {
+        let node = self.node.status();
+        let learns = matches!(node.mode, zk_node::Mode::Following | zk_node::Mode::Observing);
+        let mut known: Vec<_> = Vec::new();
+        if learns {
+            known.extend(self.node.pipeline().sessions().timeouts());
+            known.sort_unstable();
+        }
+        MemberReport { node, membership: self.node.configs().active.to_text(), known }
     }
 
     /// Everything that was asked becomes durable, is applied and mirrored.

@@ -145,6 +145,7 @@ impl Identity {
             last,
             recent: recent.into_iter().map(|(zxid, bytes)| Record { zxid, bytes }).collect(),
             may_vote: !recovered.empty_without_vote,
+            initialized: recovered.initialized,
         };
         let node = Node::member(node_config, configs.clone(), pipeline, start, &recovered.tree);
         let peers = peer::start(peer_config(config, self.me), sinks(recovered.tree.options()));

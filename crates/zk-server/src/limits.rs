@@ -81,6 +81,10 @@ pub const APPLY_MAX: usize = 1024;
 /// How long a four-letter word waits for the threads it asks.
 pub const WORD_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for the member to leave its ensemble. The member itself waits a
+/// second for the others; the rest is for a disk that is busy.
+pub const LEAVE_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a stop waits for connections to take what was written to them.
 pub const STOP_WAIT: Duration = Duration::from_secs(1);
 

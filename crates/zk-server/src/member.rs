@@ -44,7 +44,7 @@ pub struct Rules {
 
 /// The member's means.
 pub struct Member {
-    /// What the other members say.
+    /// What the other members say; nothing after [`Member::stop`].
     pub events: Receiver<PeerEvent>,
     /// When the last PING was answered, monotonic ms.
     pub pinged: u64,
@@ -176,7 +176,7 @@ impl Member {
             PeerEvent::Following { attempt } => vec![Input::Following { attempt }],
             PeerEvent::Loading { attempt } => vec![Input::Loading { attempt }],
             PeerEvent::FromLeader { attempt, messages } => {
-                messages.into_iter().map(|m| self.from_leader(attempt, m)).collect()
+                messages.into_iter().map(|m| self.leaders_message(attempt, m)).collect()
             }
             PeerEvent::LeaderLost { attempt, why } => {
                 tracing::info!(attempt, "the leader's connection ended: {why}");
@@ -185,7 +185,7 @@ impl Member {
         }
     }
 
-    fn from_leader(&mut self, attempt: u64, message: LeaderMessage) -> Input {
+    fn leaders_message(&mut self, attempt: u64, message: LeaderMessage) -> Input {
         let message = match message {
             LeaderMessage::Packet(message) => message,
             LeaderMessage::Snapshot { zxid, tree } => {
@@ -209,7 +209,7 @@ impl Member {
                 self.commands.push(PeerCommand::Lead(ports));
             }
             Output::StopLeading => self.commands.push(PeerCommand::StopLeading),
-            Output::ToLearners { links, message } => self.to_learners(links, &[message.to_packet()]),
+            Output::ToLearners { links, message } => self.queue(links, &[message.to_packet()]),
             Output::CloseLink { link, why } => {
                 tracing::info!(link = link.0, why, "learner's connection closed");
                 self.commands.push(PeerCommand::CloseLink(link));
@@ -241,6 +241,7 @@ impl Member {
             | Output::Reload
             | Output::StreamSnapshot { .. }
             | Output::Ping { .. }
+            | Output::Left
             | Output::Serving(_) => unreachable!("the core performs these itself"),
         }
     }
@@ -255,6 +256,7 @@ impl Member {
     /// Closes everything.
     pub fn stop(&mut self) {
         self.peers.stop();
+        self.events = crossbeam_channel::never();
     }
 
     fn store(&self, file: EpochFile, epoch: Epoch) {
@@ -262,7 +264,7 @@ impl Member {
         zk_storage::write_epoch(&dir, file, epoch).unwrap_or_else(|e| give_up(&e));
     }
 
-    fn to_learners(&mut self, links: Vec<LinkId>, packets: &[QuorumPacket]) {
+    fn queue(&mut self, links: Vec<LinkId>, packets: &[QuorumPacket]) {
         self.commands.push(PeerCommand::ToLearners { links, packets: encode(packets) });
     }
 
@@ -329,7 +331,7 @@ impl Member {
         shared: &Arc<Shared>,
         mirror: &MirrorHandle,
     ) {
-        self.to_learners(vec![link], &[FromLeader::Snap { zxid }.to_packet()]);
+        self.queue(vec![link], &[FromLeader::Snap { zxid }.to_packet()]);
         let (sender, stream) = if settled { bounded(limits::STREAM_CHUNKS) } else { unbounded() };
         let pieces = Pieces(sender);
         if settled {

@@ -27,6 +27,8 @@ pub struct Recovered {
     pub recent: Vec<(Zxid, Bytes)>,
     /// There was nothing, and that may be a loss: no vote before a leader has given its state.
     pub empty_without_vote: bool,
+    /// A file `initialize` said that there need not be anything.
+    pub initialized: bool,
 }
 
 /// Where a configuration keeps its data, and how.
@@ -59,6 +61,8 @@ pub fn storage_config(config: &Config) -> StorageConfig {
 /// Recovers the data directory.
 pub fn recover(config: &Config, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Recovered, StorageError> {
     let storage = storage_config(config);
+    // Recovery removes it when it makes the database.
+    let initialized = storage.log_root().join("initialize").is_file();
     let recovered = zk_storage::recover(&storage, progress)?;
     let zk_storage::Recovered { tree, writer, mirror, report, held_back, recent, empty_without_vote, .. } =
         recovered;
@@ -73,7 +77,7 @@ pub fn recover(config: &Config, progress: &mut dyn FnMut(Progress<'_>)) -> Resul
         },
         storage,
     });
-    Ok(Recovered { tree, writer, mirror, purge, held_back, recent, empty_without_vote })
+    Ok(Recovered { tree, writer, mirror, purge, held_back, recent, empty_without_vote, initialized })
 }
 
 fn tell(report: &Report) {

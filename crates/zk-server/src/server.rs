@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
 use zk_admin::{Version, Whitelist};
 use zk_config::config::{Config, DigestAlgorithm};
@@ -202,9 +203,13 @@ impl Server {
         ended.map_err(failed("accept connections"))
     }
 
-    /// Closes the connections, brings everything to the disk, ends all threads.
+    /// Leaves the ensemble, closes the connections, brings everything to the disk, ends all
+    /// threads.
     pub fn stop(self) {
         drop(self.listener);
+        if self.shared.ensemble {
+            leave(&self.control);
+        }
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.workers.iter().for_each(|w| w.inbox.push_one(ToWorker::Stop));
         for worker in self.workers {
@@ -213,6 +218,17 @@ impl Server {
         // The queue may be full of wake-ups, but the core reads it.
         self.control.send(Control::Stop).expect("the core ends only when it is told");
         self.core.join().expect("a panic aborts the process");
+    }
+}
+
+/// The others get what this member has, and a leader's place, before its clients go.
+fn leave(core: &Sender<Control>) {
+    let (reply, left) = oneshot::channel();
+    core.send(Control::Leave(reply)).expect("the core ends only when it is told");
+    let within = async { tokio::time::timeout(limits::LEAVE_WAIT, left).await };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    if runtime.map(|r| r.block_on(within)).is_ok_and(|r| r.is_err()) {
+        tracing::warn!("the ensemble was not left in time");
     }
 }
 

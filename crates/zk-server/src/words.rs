@@ -28,6 +28,8 @@ pub fn start(worker: Rc<Worker>, conn: Rc<Conn>, word: Word, mask: Option<i64>) 
             Answer::Text(text) => text,
             Answer::Close => String::new(),
         };
+        // ref: NIOServerCnxn.sendBuffer, which counts every answer.
+        worker.count_sent(u64::from(!text.is_empty()));
         let mut i = conn.inner.borrow_mut();
         i.out.extend_from_slice(text.as_bytes());
         i.closing = true;
@@ -56,7 +58,7 @@ async fn collect(shared: &Arc<Shared>, word: Word, mask: Option<i64>) -> Answer 
         Word::Ruok | Word::Envi | Word::Gtmk | Word::Stmk | Word::TelnetClose => None,
         _ if shared.serving() != crate::shared::Serving::Yes => None,
         Word::Crst | Word::Srst | Word::Isro => Some(Serving::default()),
-        _ => Some(serving(shared, word).await),
+        _ => serving(shared, word).await,
     };
     answer(word, whitelist, &status)
 }
@@ -95,9 +97,13 @@ async fn within<T: Default>(report: oneshot::Receiver<T>) -> T {
     tokio::time::timeout(limits::WORD_WAIT, report).await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
-async fn serving(shared: &Arc<Shared>, word: Word) -> Serving {
+/// `None`: it has lost its role while it was asked.
+async fn serving(shared: &Arc<Shared>, word: Word) -> Option<Serving> {
     let needs = word.needs();
     let (workers, core) = ask(shared, word).await;
+    if core.status.as_ref().is_some_and(|s| !s.node.serving) {
+        return None;
+    }
     let mut stats = WorkerStats::default();
     workers.iter().for_each(|w| stats.merge(&w.stats));
     let mut serving = Serving {
@@ -114,13 +120,18 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Serving {
         ..Serving::default()
     };
     if let Some(status) = &core.status {
-        serving.mode = mode(status.mode);
-        serving.gauges.member = Some(member(shared, status));
+        serving.mode = mode(status.node.mode);
+        serving.gauges.member = Some(member(&status.node));
+        serving.proposal_sizes = status.node.proposals.map_or_else(Sizes::default, |p| {
+            let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            Sizes { last: size(p.last), min: size(p.min), max: size(p.max) }
+        });
+        if let Some(conf) = &mut serving.conf.member {
+            conf.membership = Some(status.membership.clone());
+        }
     }
     if needs.sessions {
-        serving.sessions = Sessions::Tracked(by_time(
-            core.by_expiry.iter().map(|(at, ids)| (*at, ids.iter().map(|id| id.0).collect())),
-        ));
+        serving.sessions = sessions(&core);
         let mut connections: BTreeMap<u64, Vec<_>> = BTreeMap::new();
         for (at, client) in workers.iter().flat_map(|w| w.expiry.iter().cloned()) {
             // ref: NIOServerCnxnFactory, buckets of 10 s.
@@ -157,7 +168,19 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Serving {
     }
     serving.watches = watches(&workers);
     serving.clients = workers.into_iter().flat_map(|w| w.clients).collect();
-    serving
+    Some(serving)
+}
+
+/// A learner does not know when sessions expire. ref: LearnerSessionTracker.dumpSessions.
+fn sessions(core: &CoreReport) -> Sessions {
+    match &core.status {
+        Some(s) if !matches!(s.node.mode, zk_node::Mode::Leading | zk_node::Mode::Alone) => {
+            Sessions::Global(s.known.iter().map(|(id, ms)| (id.0, u32::try_from(*ms).unwrap_or(0))).collect())
+        }
+        _ => Sessions::Tracked(by_time(
+            core.by_expiry.iter().map(|(at, ids)| (*at, ids.iter().map(|id| id.0).collect())),
+        )),
+    }
 }
 
 fn mode(mode: zk_node::Mode) -> Mode {
@@ -169,33 +192,37 @@ fn mode(mode: zk_node::Mode) -> Mode {
     }
 }
 
-/// ref: QuorumZooKeeperServer.dumpMonitorValues, LeaderZooKeeperServer, FollowerZooKeeperServer.
-fn member(shared: &Shared, status: &zk_node::Status) -> MemberGauges {
-    let leads = status.mode == zk_node::Mode::Leading;
-    let synced =
-        |voters: bool| status.learners.iter().filter(|l| l.synced && l.voter == voters).count() as u64;
+/// Whoever is asked serves: the last phase of a role is the only one that is seen.
+/// ref: MonitorCommand, LeaderZooKeeperServer.registerMetrics.
+fn member(status: &zk_node::Status) -> MemberGauges {
     let state = match status.mode {
         zk_node::Mode::Leading => "leading - broadcast",
         zk_node::Mode::Observing => "observing - broadcast",
         _ => "following - broadcast",
     };
+    let observes = status.mode == zk_node::Mode::Observing;
+    let leader = (status.mode == zk_node::Mode::Leading).then(|| leader(status));
     MemberGauges {
         peer_state: state.to_owned(),
-        observer_master_id: None,
+        observer_master_id: status.leader.filter(|_| observes).map(|id| id.0),
         quorum_size: status.voters as u64,
-        synced_observers: leads
+        synced_observers: leader
+            .is_some()
             .then(|| status.learners.iter().filter(|l| l.synced && l.observer).count() as u64),
-        leader: leads.then(|| LeaderGauges {
-            learners: status.learners.len() as u64,
-            synced_followers: synced(true),
-            synced_non_voting_followers: status
-                .learners
-                .iter()
-                .filter(|l| l.synced && !l.voter && !l.observer)
-                .count() as u64,
-            pending_syncs: 0,
-            uptime: clock::mono() - shared.started,
-        }),
+        leader,
+    }
+}
+
+fn leader(status: &zk_node::Status) -> LeaderGauges {
+    let followers = |voters: bool| {
+        status.learners.iter().filter(|l| l.synced && !l.observer && l.voter == voters).count()
+    };
+    LeaderGauges {
+        learners: status.learners.len() as u64,
+        synced_followers: followers(true) as u64,
+        synced_non_voting_followers: followers(false) as u64,
+        pending_syncs: status.pending_syncs as u64,
+        uptime: clock::mono().saturating_sub(status.since),
     }
 }
 

@@ -267,7 +267,8 @@ impl Member {
             first_session: SessionId::first(u8::try_from(self.id.0).expect("few members"), w.now / 1000),
             ..PipelineConfig::default()
         };
-        let start = Start { accepted, current, last, recent: self.recent(w), may_vote: true };
+        let start =
+            Start { accepted, current, last, recent: self.recent(w), may_vote: true, initialized: true };
         let node = Node::member(config, self.settings.configs.clone(), pipeline, start, &tree);
         self.live = Some(Box::new(Live {
             node,
@@ -585,6 +586,8 @@ impl Member {
                 w.net.voices[at].unsent = Some(notification);
                 w.speak(self.index, to, self.departs(w));
             }
+            // Nobody is told to leave here.
+            Output::Left => {}
             Output::Lead => self.running().listening = true,
             Output::StopLeading => {
                 let live = self.running();

@@ -71,7 +71,8 @@ impl StorageConfig {
         self.log_root().join(VERSION_DIR)
     }
 
-    pub(crate) fn log_root(&self) -> &Path {
+    /// Where the log's directory is, and a file `initialize` may be.
+    pub fn log_root(&self) -> &Path {
         self.log_dir.as_deref().unwrap_or(&self.data_dir)
     }
 

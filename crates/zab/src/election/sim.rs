@@ -74,6 +74,8 @@ struct World {
     /// The highest zxid that an established leader had.
     committed: Zxid,
     messages: u64,
+    /// Members without data have no vote at first.
+    careful: bool,
 }
 
 impl World {
@@ -109,6 +111,7 @@ impl World {
             busy: BTreeMap::new(),
             last_sent: BTreeMap::new(),
             committed: Zxid::ZERO,
+            careful: false,
             messages: 0,
         }
     }
@@ -156,7 +159,10 @@ impl World {
         let node = &mut self.nodes[i];
         node.roles += 1;
         node.active = false;
-        node.election.start(self.now, node.zxid, node.epoch);
+        match (node.zxid, node.epoch) {
+            (Zxid::ZERO, Epoch(0)) if self.careful => node.election.start_blank(self.now),
+            (zxid, epoch) => node.election.start(self.now, zxid, epoch),
+        }
         self.outputs(i);
     }
 
@@ -445,4 +451,53 @@ fn a_seed_gives_the_same_run() {
         (w.messages, w.next_event, w.settle(60_000))
     };
     assert_eq!(run(), run());
+}
+
+/// All but one voter have lost their disks. They come back in any order, while
+/// messages are lost, and the one with data leads, whenever it comes.
+#[test]
+fn blank_members_wait_for_the_one_with_data() {
+    for seed in 0..150 {
+        for (voters, observers) in SIZES {
+            let mut w = World::new(seed, voters, observers);
+            w.careful = true;
+            w.loss = w.rng.below(300);
+            let keeper = usize::try_from(w.rng.below(u64::try_from(voters).unwrap())).unwrap();
+            for i in 0..w.nodes.len() {
+                let keeps = i == keeper;
+                let epoch = if keeps { Epoch(1) } else { Epoch(0) };
+                (w.nodes[i].zxid, w.nodes[i].epoch) = (Zxid(if keeps { 5 } else { 0 }), epoch);
+                let at = w.rng.below(6000);
+                w.at(at, Event::Up(i));
+            }
+            // A leader without it is noticed.
+            w.committed = Zxid(5);
+            w.run(7000);
+            w.loss = 0;
+            let result = w.settle(60_000);
+            assert!(result.is_some(), "seed {seed}, {voters} voters: no leader");
+        }
+    }
+}
+
+/// Nobody has anything: they agree once all are there, and not before.
+#[test]
+fn blank_members_form_an_ensemble() {
+    for seed in 0..150 {
+        for (voters, observers) in SIZES {
+            let mut w = World::new(seed, voters, observers);
+            w.careful = true;
+            for n in &mut w.nodes {
+                (n.zxid, n.epoch) = (Zxid::ZERO, Epoch(0));
+            }
+            let last = usize::try_from(w.rng.below(u64::try_from(voters).unwrap())).unwrap();
+            for i in (0..w.nodes.len()).filter(|i| *i != last) {
+                w.up(i);
+            }
+            assert_eq!(w.settle(8000), None, "seed {seed}, {voters} voters");
+            w.up(last);
+            let result = w.settle(5000);
+            assert!(result.is_some(), "seed {seed}, {voters} voters: no leader");
+        }
+    }
 }

@@ -75,7 +75,7 @@ fn show_outputs(outputs: &[ElectionOutput], trace: &mut String) {
 }
 
 /// Runs a script and shows what comes out of each line. A line is one of
-/// `start zxid epoch`, `at ms` (the clock moves on, timers run), `up id`,
+/// `start zxid epoch`, `blank`, `at ms` (the clock moves on, timers run), `up id`,
 /// `down id`, `epoch n`, `designate id`, or a message: its sender, state, leader,
 /// zxid, round and epoch. Votes are shown in the same order.
 fn run(election: &mut Election, script: &str) -> String {
@@ -86,6 +86,7 @@ fn run(election: &mut Election, script: &str) -> String {
         let arg = |i: usize| number(words[i]);
         match words[0] {
             "start" => election.start(now, Zxid(arg(1)), Epoch(arg(2))),
+            "blank" => election.start_blank(now),
             "at" => {
                 let until: u64 = words[1].parse().unwrap();
                 while let Some(at) = election.deadline().filter(|at| *at <= until) {
@@ -1133,6 +1134,171 @@ fn replay(part: &str, me: i64, start: u64, zxid: i64, epoch: i64) -> (Sent, Opti
         }
     }
     (sent, elected)
+}
+
+/// A member without data: `2 looking 2 -1 0 0` is what another one says.
+#[test]
+fn blank_members_vote_when_all_were_heard() {
+    check(
+        three(1),
+        "blank
+         at 200
+         3 looking 3 -1 0 0
+         2 looking 2 -1 0 0
+         2 looking 3 0 1 0
+         3 looking 3 0 1 0",
+        expect![[r#"
+            blank
+                to 2 3: Looking 1 -1 0 0
+            at 200
+                to 2 3: Looking 1 -1 0 0
+            3 looking 3 -1 0 0
+            2 looking 2 -1 0 0
+                to 2 3: Looking 1 0 1 0
+            2 looking 3 0 1 0
+                to 2 3: Looking 3 0 1 0
+            3 looking 3 0 1 0
+                Following 3 0 1 0
+        "#]],
+    );
+}
+
+#[test]
+fn blank_members_wait_for_the_last_one_and_vote_for_the_best() {
+    check(
+        three(1),
+        "blank
+         2 looking 2 7 4 1
+         at 5000
+         2 looking 2 7 4 1
+         3 looking 3 -1 0 0
+         at 5100
+         2 looking 2 7 4 1
+         at 5299
+         at 5300",
+        expect![[r#"
+            blank
+                to 2 3: Looking 1 -1 0 0
+            2 looking 2 7 4 1
+            at 5000
+                to 2 3 2 3 2 3 2 3 2 3 2 3: Looking 1 -1 0 0
+            2 looking 2 7 4 1
+            3 looking 3 -1 0 0
+                to 2 3: Looking 2 7 4 1
+            at 5100
+            2 looking 2 7 4 1
+            at 5299
+            at 5300
+                Following 2 7 4 1
+        "#]],
+    );
+}
+
+/// Whoever was blank long ago may have data now.
+#[test]
+fn a_blank_members_word_counts_for_a_while() {
+    check(
+        three(1),
+        "blank
+         3 looking 3 -1 0 0
+         at 3100
+         2 looking 2 7 4 1
+         3 looking 3 -1 0 0",
+        expect![[r#"
+            blank
+                to 2 3: Looking 1 -1 0 0
+            3 looking 3 -1 0 0
+            at 3100
+                to 2 3 2 3 2 3 2 3: Looking 1 -1 0 0
+            2 looking 2 7 4 1
+            3 looking 3 -1 0 0
+                to 2 3: Looking 2 7 4 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_blank_member_joins_who_leads_already() {
+    let mut election = three(1);
+    let trace = run(&mut election, "blank\n 2 following 3 7 1 1\n 3 leading 3 7 1 1");
+    expect![[r#"
+        blank
+            to 2 3: Looking 1 -1 0 0
+        2 following 3 7 1 1
+        3 leading 3 7 1 1
+            Following 3 7 1 1
+    "#]]
+    .assert_eq(&trace);
+    assert!(election.is_without_vote());
+}
+
+/// What was told in an earlier round may not be the best any more.
+#[test]
+fn a_later_round_takes_a_blank_members_vote_back() {
+    check(
+        five(1),
+        "blank
+         2 looking 2 7 1 1
+         3 looking 3 9 1 1
+         4 looking 4 8 1 1
+         5 looking 5 -1 0 0
+         2 looking 2 8 2 1
+         3 looking 3 9 1 1
+         4 looking 4 8 2 1
+         5 looking 5 -1 0 0
+         3 looking 3 9 2 1",
+        expect![[r#"
+            blank
+                to 2 3 4 5: Looking 1 -1 0 0
+            2 looking 2 7 1 1
+            3 looking 3 9 1 1
+            4 looking 4 8 1 1
+            5 looking 5 -1 0 0
+                to 2 3 4 5: Looking 3 9 1 1
+            2 looking 2 8 2 1
+                to 2 3 4 5: Looking 1 -1 0 0
+            3 looking 3 9 1 1
+            4 looking 4 8 2 1
+            5 looking 5 -1 0 0
+            3 looking 3 9 2 1
+                to 2 3 4 5: Looking 3 9 2 1
+        "#]],
+    );
+}
+
+/// It is asked by an old round and answers; its own vote is untouched.
+#[test]
+fn a_member_with_data_answers_a_blank_one() {
+    check(
+        three(1),
+        "start 7 1
+         2 looking 2 -1 0 0
+         at 199
+         at 200",
+        expect![[r#"
+            start 7 1
+                to 2 3: Looking 1 7 1 1
+            2 looking 2 -1 0 0
+                to 2: Looking 1 7 1 1
+            at 199
+            at 200
+                to 2 3: Looking 1 7 1 1
+        "#]],
+    );
+}
+
+#[test]
+fn the_only_voter_needs_nobody() {
+    let config = Configs::new(ensemble(0, &[1], &[4]));
+    check(
+        Election::new(ElectionConfig::new(PeerId(1)), config),
+        "blank\n at 200",
+        expect![[r#"
+        blank
+            Leading 1 0 1 0
+        at 200
+    "#]],
+    );
 }
 
 #[test]

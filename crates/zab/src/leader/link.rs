@@ -52,6 +52,8 @@ pub(super) struct Link {
     pub early: BTreeSet<Zxid>,
     /// The newest zxid that it has acknowledged.
     pub acked: Zxid,
+    /// PINGs since it serves that it has not answered.
+    pub unanswered: u32,
     /// An unacknowledged proposal and when it was sent, and a newer one.
     /// ref: LearnerHandler.SyncLimitCheck.
     waits: Option<(Zxid, u64)>,
@@ -71,6 +73,7 @@ impl Link {
             streaming: false,
             early: BTreeSet::new(),
             acked: Zxid::ZERO,
+            unanswered: 0,
             waits: None,
             waits_next: None,
         }

@@ -161,6 +161,13 @@ impl Test {
         self.packet(link, ack_epoch(E1 + 5, 1)).packet(link, ack(E2)).packet(link, ack(E2))
     }
 
+    fn stand_aside(&mut self, limit_ms: u64) -> &mut Self {
+        writeln!(self.out, "stand aside").unwrap();
+        self.leader.stand_aside(self.now, limit_ms);
+        self.note();
+        self
+    }
+
     fn quiet(&mut self) -> &mut Self {
         self.out.clear();
         self
@@ -308,7 +315,8 @@ fn refused_learners() {
     assert!(!of(learner(Some(PeerId(2)), None, 0)));
     assert!(!of(learner(Some(PeerId(2)), Some(0x1_0000), 1)), "its configuration is ahead");
     assert!(!of(learner(Some(PeerId(3)), Some(0x1_0000), 0)), "the leader's id");
-    assert!(!of(info(2, false, -1)));
+    assert!(of(info(2, false, -1)));
+    assert!(!of(info(2, false, -2)));
     assert!(!of(info(2, false, i64::from(i32::MAX))));
     assert!(!of(ack(E2)));
     for (ahead, last, current) in [(true, E1 + 6, 1), (true, E1, 2), (false, E1 + 6, 0), (false, E1, 1)] {
@@ -728,5 +736,85 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
             Committed { upto: Zxid(8589934595) }
         6: ACK 0x200000004
         1: ACK 0x200000004
+    "#]]);
+}
+
+fn ping() -> FromLearner {
+    FromLearner::Ping { zxid: Zxid(E2), touched: Vec::new() }
+}
+
+#[test]
+fn a_leader_that_stands_aside_goes_when_voters_have_the_commits() {
+    let mut t = Test::new();
+    t.join(1, 2, false).join(2, 1, false).join(3, 4, true).propose(E2 + 1).quiet();
+    t.stand_aside(1000);
+    // What learners ask for is not proposed any more.
+    t.packet(1, request(OpCode::SetData)).synced(E2 + 1).packet(1, ack(E2 + 1)).packet(3, ping());
+    t.packet(1, ping()).packet(2, ping());
+    t.check(expect![[r#"
+        stand aside
+        1: REQUEST 0xffffffffffffffff
+        synced 0x200000001
+        1: ACK 0x200000001
+            -> 1,2: COMMIT 0x200000001
+            -> 3: INFORM 0x200000001
+            Committed { upto: Zxid(8589934593) }
+            -> 1,2,3: PING 0x200000001
+        3: PING 0x200000000
+        1: PING 0x200000000
+        2: PING 0x200000000
+            Resign { why: "it was told to stop" }
+    "#]]);
+    assert_eq!(t.leader.deadline(), None);
+}
+
+/// A client of its own had asked just before.
+#[test]
+fn a_proposal_meanwhile_is_waited_for() {
+    let mut t = Test::new();
+    t.join(1, 2, false).quiet();
+    t.stand_aside(1000);
+    t.propose(E2 + 1).packet(1, ping()).synced(E2 + 1).packet(1, ack(E2 + 1)).packet(1, ping());
+    t.check(expect![[r#"
+        stand aside
+            -> 1: PING 0x200000000
+        propose 0x200000001
+            -> 1: PROPOSAL 0x200000001
+        1: PING 0x200000000
+        synced 0x200000001
+        1: ACK 0x200000001
+            -> 1: COMMIT 0x200000001
+            Committed { upto: Zxid(8589934593) }
+            -> 1: PING 0x200000001
+        1: PING 0x200000000
+            Resign { why: "it was told to stop" }
+    "#]]);
+}
+
+#[test]
+fn a_leader_does_not_wait_for_ever_nor_without_voters() {
+    let mut t = Test::new();
+    t.join(1, 2, false).propose(E2 + 1).quiet();
+    t.stand_aside(40);
+    assert_eq!(t.leader.deadline(), Some(40));
+    t.tick(39).tick(40);
+    t.check(expect![[r#"
+        stand aside
+        at 39
+        at 40
+            Resign { why: "it was told to stop" }
+    "#]]);
+    let mut t = Test::new();
+    t.join(1, 2, false).input(LeaderInput::LinkDown(LinkId(1))).quiet();
+    t.stand_aside(1000);
+    t.check(expect![[r#"
+        stand aside
+            Resign { why: "it was told to stop" }
+    "#]]);
+    let mut t = Test::new();
+    t.stand_aside(1000);
+    t.check(expect![[r#"
+        stand aside
+            Resign { why: "it was told to stop" }
     "#]]);
 }
