@@ -9,12 +9,14 @@ use zab::history::{History, Record};
 use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput, LinkId};
 use zab::learner::{Learner, LearnerConfig, LearnerInput, LearnerOutput, LearnerStart};
 use zk_pipeline::{LinkRef, Now, Pipeline, PipelineConfig};
+use zk_proto::client::WriteRequest;
 use zk_proto::quorum::election::PeerState;
 use zk_proto::quorum::packet::{FromLeader, FromLearner};
 use zk_proto::txn::LogEntry;
-use zk_proto::{Epoch, PeerId, SessionId, Zxid};
+use zk_proto::{Epoch, OpCode, PeerId, SessionId, Zxid};
 use zk_tree::{Effects, Tree};
 
+use crate::reconfig::View;
 use crate::{Input, Output};
 
 /// Snapshots on their way to observers at once. ref: zookeeper.leader.maxConcurrentSnapSyncs.
@@ -36,6 +38,10 @@ pub struct NodeConfig {
     pub sync_limit: u32,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `standaloneEnabled`: an ensemble has at least two voters.
+    pub standalone_enabled: bool,
+    /// `multiAddress.enabled`.
+    pub multi_address: bool,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snap: bool,
     /// `zookeeper.leaderServes`: whether a leader takes clients.
@@ -121,6 +127,8 @@ enum Step {
     },
     /// An election begins.
     Look,
+    /// The next part begins without one.
+    Become,
     /// To be handed out as it is.
     Out(Output),
 }
@@ -144,6 +152,9 @@ pub struct Node {
     role: Role,
     attempt: u64,
     serving: bool,
+    /// A configuration has given this member another part or another leader: no election
+    /// follows. ref: QuorumPeer.reconfigFlag.
+    reassigned: bool,
     steps: VecDeque<Step>,
     pipeline_outputs: Vec<zk_pipeline::Output>,
     applied: VecDeque<zk_pipeline::Output>,
@@ -158,6 +169,8 @@ impl Node {
             init_limit: 0,
             sync_limit: 0,
             reconfig_enabled: false,
+            standalone_enabled: true,
+            multi_address: false,
             force_snap: false,
             leader_serves: true,
         };
@@ -213,6 +226,7 @@ impl Node {
             role,
             attempt: 0,
             serving: false,
+            reassigned: false,
             steps: VecDeque::new(),
             pipeline_outputs: Vec::new(),
             applied: VecDeque::new(),
@@ -250,7 +264,12 @@ impl Node {
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input, tree: &Tree) {
         match input {
-            Input::Client(input) => self.pipeline.handle(now, input, tree),
+            Input::Client(input) => {
+                if let zk_pipeline::Input::Write { request: Ok(WriteRequest::Reconfig { .. }), .. } = &input {
+                    self.show_ensemble();
+                }
+                self.pipeline.handle(now, input, tree);
+            }
             Input::Notification { from, notification } => {
                 if let Some(e) = &mut self.election {
                     e.handle(now.mono, from, &notification);
@@ -292,6 +311,18 @@ impl Node {
                 Role::Learning { .. } => self.learn(now, LearnerInput::Synced { upto }),
             },
         }
+    }
+
+    /// Lets the pipeline know whom a reconfiguration may count on.
+    fn show_ensemble(&mut self) {
+        let Role::Leading(leader) = &self.role else { return };
+        let learners = leader.followers().filter(|l| l.synced && !l.observer).filter_map(|l| l.sid);
+        self.pipeline.set_ensemble(Arc::new(View {
+            configs: self.configs.clone(),
+            synced: learners.chain([self.config.me]).collect(),
+            standalone_enabled: self.config.standalone_enabled,
+            multi_address: self.config.multi_address,
+        }));
     }
 
     fn lead(&mut self, now: Now, input: LeaderInput) {
@@ -365,8 +396,23 @@ impl Node {
                 }
                 None
             }
+            Step::Become => self.become_next(now, tree),
             Step::Out(output) => Some(output),
         }
+    }
+
+    /// ref: QuorumPeer.updateServerState.
+    fn become_next(&mut self, now: Now, tree: &Tree) -> Option<Output> {
+        let election = self.election.as_ref()?;
+        let Some(vote) = election.vote() else {
+            self.steps.push_front(Step::Look);
+            return None;
+        };
+        tracing::info!(leader = %vote.leader, state = ?election.state(), "reassigned by a configuration");
+        Some(match election.state() {
+            PeerState::Leading => self.begin_leading(now, tree),
+            state => self.begin_learning(tree, vote.leader, state == PeerState::Observing),
+        })
     }
 
     fn serve(&mut self, epoch: Epoch) -> Option<Output> {
@@ -383,12 +429,21 @@ impl Node {
         match (output, &mut self.role) {
             (P::Append(r), Role::Leading(leader)) => {
                 let record = Record { zxid: r.zxid, bytes: r.bytes };
-                if !leader.propose(now.mono, record.clone(), None) {
+                let config = EnsembleConfig::of_txn(&record.bytes).filter(|_| self.config.reconfig_enabled);
+                let config = config.transpose().expect("a reconfiguration was prepared from a configuration");
+                if !leader.propose(now.mono, record.clone(), config.clone()) {
                     return None;
                 }
                 self.last = record.zxid;
                 self.unapplied.push_back(record.clone());
-                Some(Output::Append(vec![record]))
+                let append = Output::Append(vec![record]);
+                match config {
+                    None => Some(append),
+                    Some(config) => {
+                        self.steps.push_front(Step::Out(append));
+                        Some(self.proposed(config))
+                    }
+                }
             }
             (P::Append(r), _) => {
                 self.last = r.zxid;
@@ -436,6 +491,9 @@ impl Node {
                 None
             }
             L::Request { link, request } => {
+                if request.op == OpCode::Reconfig {
+                    self.show_ensemble();
+                }
                 self.pipeline.forwarded(now, LinkRef(link.0), request, tree);
                 None
             }
@@ -450,7 +508,8 @@ impl Node {
                 }
                 None
             }
-            L::ActivateConfig(config) => Some(self.activate(config)),
+            L::SeenConfig(config) => Some(self.proposed(config)),
+            L::ActivateConfig { config, designated } => Some(self.activate(config, Some(designated))),
             L::Resign { why } => self.leave(why, Output::StopLeading),
         }
     }
@@ -506,12 +565,8 @@ impl Node {
                 self.pipeline.synced();
                 None
             }
-            L::SeenConfig(config) => {
-                self.configs.last_seen = Some(Arc::new(config));
-                self.tell_configs();
-                None
-            }
-            L::ActivateConfig { config, .. } => Some(self.activate(config)),
+            L::SeenConfig(config) => Some(self.proposed(config)),
+            L::ActivateConfig { config, designated } => Some(self.activate(config, designated)),
             L::Leave { why } => self.leave(why, Output::Unfollow),
         }
     }
@@ -519,7 +574,7 @@ impl Node {
     fn election_step(&mut self, now: Now, tree: &Tree, output: ElectionOutput) -> Option<Output> {
         match output {
             ElectionOutput::Send { to, notification } => Some(Output::Notify { to, notification }),
-            ElectionOutput::AdoptConfig(config) => Some(self.activate(config)),
+            ElectionOutput::AdoptConfig(config) => Some(self.activate(config, None)),
             ElectionOutput::Elected { vote, state } if matches!(self.role, Role::Looking) => match state {
                 PeerState::Leading => Some(self.begin_leading(now, tree)),
                 _ => Some(self.begin_learning(tree, vote.leader, state == PeerState::Observing)),
@@ -590,7 +645,8 @@ impl Node {
             true => Output::Reload,
             false => Output::ApplyCommitted { settled: false },
         };
-        let rest = [Step::Out(close), Step::Out(base), Step::StandDown { close_all: false }, Step::Look];
+        let next = if std::mem::take(&mut self.reassigned) { Step::Become } else { Step::Look };
+        let rest = [Step::Out(close), Step::Out(base), Step::StandDown { close_all: false }, next];
         rest.into_iter().rev().for_each(|s| self.steps.push_front(s));
         Some(Output::Serving(false))
     }
@@ -640,10 +696,39 @@ impl Node {
         self.pipeline.commit_learned(entry);
     }
 
-    fn activate(&mut self, config: EnsembleConfig) -> Output {
-        self.configs = Configs::new(Arc::new(config.clone()));
+    fn proposed(&mut self, config: EnsembleConfig) -> Output {
+        self.configs.last_seen = Some(Arc::new(config.clone()));
         self.tell_configs();
+        Output::Proposed { config }
+    }
+
+    /// ref: QuorumPeer.processReconfig.
+    fn activate(&mut self, config: EnsembleConfig, designated: Option<PeerId>) -> Output {
+        let observes = |c: &EnsembleConfig| c.members.get(&self.config.me).is_some_and(|m| m.observer);
+        let other_part = observes(&config) != observes(&self.configs.active);
+        let same = config.same_content(&self.configs.active);
+        let last_seen = self.configs.last_seen.take().filter(|c| c.version > config.version);
+        self.configs = Configs { active: Arc::new(config.clone()), last_seen };
+        self.tell_configs();
+        if !same {
+            self.reassign(designated, other_part);
+        }
         Output::Configuration { config }
+    }
+
+    /// Remembers what this member is next if the configuration says so.
+    fn reassign(&mut self, designated: Option<PeerId>, other_part: bool) {
+        let leader = match &self.role {
+            Role::Leading(_) => self.config.me,
+            Role::Learning { leader, .. } => *leader,
+            Role::Alone | Role::Looking => return,
+        };
+        let next = designated.unwrap_or(leader);
+        // Without a word on who leads there is an election.
+        self.reassigned = designated.is_some() && (other_part || next != leader);
+        if let Some(e) = self.election.as_mut().filter(|_| self.reassigned) {
+            e.follow_designated(next);
+        }
     }
 
     fn tell_configs(&mut self) {
