@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -20,6 +19,7 @@ use zk_storage::{EpochFile, SnapLoader};
 use zk_tree::{Effects, Touched, Tree, TreeOptions};
 
 use crate::core_loop::Control;
+use crate::dynamic::DynamicFiles;
 use crate::member::{Dial, Member};
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
@@ -97,7 +97,8 @@ impl Identity {
                 "{dir}/myid is missing; write the number N of this member's server.N line into it"
             ))
         })?;
-        if !e.membership.servers.contains_key(&me) && !e.reconfig_enabled {
+        // ref: QuorumPeer.start.
+        if !e.membership.servers.contains_key(&me) {
             return Err(refuse(format!(
                 "there is no server.{me} line for this member; add it, or correct myid in dataDir"
             )));
@@ -121,7 +122,7 @@ impl Identity {
         let last = recovered.tree.last_zxid();
         let (accepted, current) = epochs(&storage, last)?;
         let mut held_back = std::mem::take(&mut recovered.held_back);
-        held_back.merge(&mut write_config(&mut recovered.tree, &self.active));
+        held_back.merge(&mut write_config(&mut recovered.tree, &self.active).touched);
         let e = &config.ensemble;
         let node_config = NodeConfig {
             me: self.me,
@@ -129,6 +130,8 @@ impl Identity {
             init_limit: e.init_limit,
             sync_limit: e.sync_limit,
             reconfig_enabled: e.reconfig_enabled,
+            standalone_enabled: e.standalone_enabled,
+            multi_address: e.multi_address,
             force_snap: false,
             leader_serves: true,
         };
@@ -149,16 +152,17 @@ impl Identity {
             try_for: ticks(if e.connect_limit > 0 { e.connect_limit } else { e.init_limit }),
             retry_delay: limits::LEADER_RETRY,
         };
-        let member = Member::new(peers, storage, control, self.me, &configs, dial);
+        let files = DynamicFiles::of(config, self.me);
+        let member = Member::new(peers, storage, control, self.me, &configs, dial, files);
         Ok(Joined { node, member, held_back })
     }
 }
 
 /// Writes the members into their node, as each server does on its own.
-pub fn write_config(tree: &mut Tree, config: &EnsembleConfig) -> Touched {
+pub fn write_config(tree: &mut Tree, config: &EnsembleConfig) -> Effects {
     let mut effects = Effects::default();
     tree.write_config(Bytes::from(config.to_text()), config.version.0, clock::wall(), &mut effects);
-    effects.touched
+    effects
 }
 
 /// ref: QuorumPeer.loadDataBase.
