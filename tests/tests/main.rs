@@ -12,6 +12,7 @@ mod ensemble;
 mod faults;
 mod files;
 mod limits;
+mod reconfig;
 mod support;
 mod timers;
 mod vectors;
