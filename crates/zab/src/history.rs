@@ -31,23 +31,38 @@ pub const MAX_BYTES: usize = 64 << 20;
 const OVERHEAD: usize = 64;
 
 /// Whether `next` may stand right behind `last`: the next counter of the same
-/// epoch, or a later epoch.
+/// epoch, or the first of a later one. Errors take counters, too, so that there
+/// are no holes.
 pub fn follows(last: Zxid, next: Zxid) -> bool {
-    last.next() == Some(next) || next.epoch() > last.epoch()
+    last.next() == Some(next) || next.epoch() > last.epoch() && next.counter() == 1
 }
 
 /// The newest committed records, without a hole: what [`crate::sync::plan`]
 /// finds between the ends is all there ever was.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
     records: VecDeque<Record>,
     bytes: usize,
+    min_records: usize,
+    max_bytes: usize,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self::with_limits(MIN_RECORDS, MAX_BYTES)
+    }
 }
 
 impl History {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty one that keeps `min_records` whatever their size, and more while all are
+    /// within `max_bytes`.
+    pub fn with_limits(min_records: usize, max_bytes: usize) -> Self {
+        Self { records: VecDeque::new(), bytes: 0, min_records, max_bytes }
     }
 
     /// Adds a committed record. The oldest ones go when there are too many.
@@ -67,7 +82,7 @@ impl History {
         }
         self.bytes += size(&record);
         self.records.push_back(record);
-        while self.records.len() > MIN_RECORDS && self.bytes > MAX_BYTES {
+        while self.records.len() > self.min_records && self.bytes > self.max_bytes {
             self.bytes -= self.records.pop_front().as_ref().map_or(0, size);
         }
     }

@@ -590,6 +590,13 @@ impl Leader {
         link.alive_until = alive_until;
         link.deadline = Some(deadline);
         if self.phase > Phase::Epoch {
+            let voter = !observer && info.sid.is_some_and(|sid| self.configs.is_voter(sid));
+            // differs: in Java a member that promised a later epoch to a leader which never
+            // got its quorum is locked out until the leader changes for another reason.
+            // ref: Learner.registerWithLeader.
+            if voter && accepted > self.epoch {
+                return self.resign("a voter has promised a later epoch");
+            }
             return self.leader_info(now, vec![id]);
         }
         link.stage = Stage::WaitEpoch;

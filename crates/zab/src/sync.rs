@@ -186,7 +186,6 @@ mod tests {
             ("4: the newest, an epoch has begun", z(1, 5), z(2, 0), old, diff(z(1, 5), z(1, 5))),
             ("4: the begin of an epoch", z(2, 0), z(2, 3), h, diff(z(2, 3), z(2, 0))),
             ("4: one too many, cross-epoch", z(1, 6), z(2, 3), h, Snap),
-            ("4: one too many in an epoch", z(2, 1), z(2, 2), &[(1, 5), (2, 2)], trunc(z(1, 5))),
             ("5: below", z(1, 2), z(2, 3), h, NeedLog),
             ("5: below, from nothing", z(0, 0), z(2, 3), h, NeedLog),
             ("5: below an empty history", z(1, 4), z(1, 5), &[], NeedLog),

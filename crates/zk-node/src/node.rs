@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zab::config::{Configs, EnsembleConfig};
 use zab::election::{Election, ElectionConfig, ElectionOutput};
-use zab::history::{History, Record};
+use zab::history::{History, MIN_RECORDS, Record};
 use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput, LinkId};
 use zab::learner::{Learner, LearnerConfig, LearnerInput, LearnerOutput, LearnerStart};
 use zk_pipeline::{LinkRef, Now, Pipeline, PipelineConfig};
@@ -24,6 +24,13 @@ const MAX_SNAP_SYNCS: usize = 10;
 
 /// Other synchronisations of observers at once. ref: zookeeper.leader.maxConcurrentDiffSyncs.
 const MAX_DIFF_SYNCS: usize = 100;
+
+/// Roles that may end without having served before the next election has to wait: members
+/// that start together change their minds once or twice.
+const FREE_TRIES: u32 = 3;
+
+/// The first wait, ms; it doubles up to 16 times that.
+const FRUITLESS_PAUSE_MS: u64 = 10;
 
 /// What a member of an ensemble needs to know.
 #[derive(Debug, Clone)]
@@ -44,8 +51,9 @@ pub struct NodeConfig {
     pub multi_address: bool,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snap: bool,
-    /// `zookeeper.leaderServes`: whether a leader takes clients.
-    pub leader_serves: bool,
+    /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
+    /// `None`: at least 500, and more while they are small.
+    pub commit_log_count: Option<usize>,
 }
 
 /// What a member has on its disk when it starts.
@@ -125,6 +133,10 @@ enum Step {
     StandDown {
         close_all: bool,
     },
+    /// The log was cut.
+    Truncated {
+        to: Zxid,
+    },
     /// An election begins.
     Look,
     /// The next part begins without one.
@@ -149,12 +161,19 @@ pub struct Node {
     may_vote: bool,
     /// A snapshot was installed and is not durable: nothing is logged until it is.
     unbased: bool,
+    /// The own state is of no use to the leader: it sends a snapshot.
+    needs_snapshot: bool,
     role: Role,
     attempt: u64,
     serving: bool,
     /// A configuration has given this member another part or another leader: no election
     /// follows. ref: QuorumPeer.reconfigFlag.
     reassigned: bool,
+    /// Roles in a row that ended before they served: one that cannot join must not ask
+    /// hundreds of times a second.
+    fruitless: u32,
+    /// When the next election begins, monotonic ms.
+    look_at: Option<u64>,
     steps: VecDeque<Step>,
     pipeline_outputs: Vec<zk_pipeline::Output>,
     applied: VecDeque<zk_pipeline::Output>,
@@ -172,7 +191,7 @@ impl Node {
             standalone_enabled: true,
             multi_address: false,
             force_snap: false,
-            leader_serves: true,
+            commit_log_count: None,
         };
         let configs = Configs::new(EnsembleConfig::default());
         let pipeline = Pipeline::new(pipeline, tree, now);
@@ -211,22 +230,29 @@ impl Node {
         election: Option<Election>,
         role: Role,
     ) -> Self {
+        let history = match config.commit_log_count {
+            Some(count) => History::with_limits(count.max(MIN_RECORDS), 0),
+            None => History::default(),
+        };
         Self {
             config,
             configs,
             pipeline,
             election,
-            history: History::default(),
+            history,
             unapplied: VecDeque::new(),
             accepted: Epoch(0),
             current: Epoch(0),
             last: Zxid::ZERO,
             may_vote: true,
             unbased: false,
+            needs_snapshot: false,
             role,
             attempt: 0,
             serving: false,
             reassigned: false,
+            fruitless: 0,
+            look_at: None,
             steps: VecDeque::new(),
             pipeline_outputs: Vec::new(),
             applied: VecDeque::new(),
@@ -384,16 +410,23 @@ impl Node {
                 self.pipeline.learn(now, tree);
                 self.serve(epoch)
             }
+            Step::Truncated { to } => {
+                self.unapplied.retain(|r| r.zxid <= to);
+                self.history.truncate(to);
+                self.last = to;
+                None
+            }
             Step::StandDown { close_all } => {
                 self.pipeline.stand_down(close_all);
                 None
             }
+            Step::Look if self.fruitless > FREE_TRIES => {
+                let pause = FRUITLESS_PAUSE_MS << (self.fruitless - FREE_TRIES - 1).min(4);
+                self.look_at = Some(now.mono + pause);
+                None
+            }
             Step::Look => {
-                let zxid = if self.may_vote { self.last } else { Zxid(-1) };
-                self.role = Role::Looking;
-                if let Some(e) = &mut self.election {
-                    e.start(now.mono, zxid, self.current);
-                }
+                self.look(now);
                 None
             }
             Step::Become => self.become_next(now, tree),
@@ -415,11 +448,21 @@ impl Node {
         })
     }
 
+    fn look(&mut self, now: Now) {
+        self.look_at = None;
+        let zxid = if self.may_vote { self.last } else { Zxid(-1) };
+        self.role = Role::Looking;
+        if let Some(e) = &mut self.election {
+            e.start(now.mono, zxid, self.current);
+        }
+    }
+
     fn serve(&mut self, epoch: Epoch) -> Option<Output> {
         if let Some(e) = &mut self.election {
             e.set_peer_epoch(epoch);
         }
         self.may_vote = true;
+        self.fruitless = 0;
         self.serving = true;
         Some(Output::Serving(true))
     }
@@ -520,7 +563,14 @@ impl Node {
             L::Send(message) => Some(self.to_leader(message)),
             L::StoreAcceptedEpoch(epoch) => self.accept(epoch),
             L::StoreCurrentEpoch(epoch) => self.enter(epoch),
-            L::Truncate { to } => Some(self.truncate(to, tree)),
+            L::Truncate { to } => {
+                self.steps.push_front(Step::Truncated { to });
+                let reload = to < tree.last_zxid();
+                if reload {
+                    self.pipeline.stand_down(true);
+                }
+                Some(Output::Truncate { to, reload })
+            }
             L::InstallSnapshot { zxid } => {
                 self.history.clear();
                 self.unapplied.clear();
@@ -531,6 +581,7 @@ impl Node {
             }
             L::Persist => {
                 self.unbased = false;
+                self.needs_snapshot = false;
                 Some(Output::Persist)
             }
             L::AppendSync(records) => {
@@ -622,7 +673,10 @@ impl Node {
             last: self.last,
             applied: tree.last_zxid(),
         };
-        let learner = Learner::new(config, self.configs.clone(), start);
+        let mut learner = Learner::new(config, self.configs.clone(), start);
+        if self.needs_snapshot {
+            learner.ask_for_snapshot();
+        }
         self.role = Role::Learning { learner: Box::new(learner), leader, observer: observing };
         self.attempt += 1;
         Output::Follow { attempt: self.attempt, leader }
@@ -640,13 +694,21 @@ impl Node {
         self.attempt += 1;
         self.role = Role::Looking;
         self.serving = false;
+        self.fruitless += 1;
         // A snapshot that is not durable was never told to anybody: back to what is.
         let base = match std::mem::take(&mut self.unbased) {
             true => Output::Reload,
             false => Output::ApplyCommitted { settled: false },
         };
         let next = if std::mem::take(&mut self.reassigned) { Step::Become } else { Step::Look };
-        let rest = [Step::Out(close), Step::Out(base), Step::StandDown { close_all: false }, next];
+        let rest = [
+            Step::Out(close),
+            Step::Out(base),
+            Step::StandDown { close_all: false },
+            // The vote, and the history that a leader counts itself for, rest on the whole log.
+            Step::Out(Output::AppendSync(Vec::new())),
+            next,
+        ];
         rest.into_iter().rev().for_each(|s| self.steps.push_front(s));
         Some(Output::Serving(false))
     }
@@ -669,15 +731,16 @@ impl Node {
         Some(Output::StoreCurrentEpoch(epoch))
     }
 
-    fn truncate(&mut self, to: Zxid, tree: &Tree) -> Output {
-        let reload = to < tree.last_zxid();
-        if reload {
-            self.pipeline.stand_down(true);
+    /// [`Output::Truncate`] cannot be done, since the durable state shows more: a leader
+    /// without a quorum had sent it. The host has read the state anew ([`Node::reloaded`]).
+    pub fn cannot_truncate(&mut self) {
+        self.needs_snapshot = true;
+        self.steps.retain(|s| !matches!(s, Step::Truncated { .. }));
+        if let Some(first) =
+            self.leave("the state is ahead of the leader's; a snapshot is needed", Output::Unfollow)
+        {
+            self.steps.push_front(Step::Out(first));
         }
-        self.unapplied.retain(|r| r.zxid <= to);
-        self.history.truncate(to);
-        self.last = to;
-        Output::Truncate { to, reload }
     }
 
     fn logged(&mut self, records: &[Record]) {
@@ -768,7 +831,7 @@ impl Node {
             Role::Learning { learner, .. } => learner.deadline(),
         };
         let election = self.election.as_ref().and_then(Election::deadline);
-        [self.pipeline.deadline(), role, election].into_iter().flatten().min()
+        [self.pipeline.deadline(), role, election, self.look_at].into_iter().flatten().min()
     }
 
     /// Time passes.
@@ -781,6 +844,9 @@ impl Node {
         }
         if let Some(e) = &mut self.election {
             e.tick(now.mono);
+        }
+        if self.look_at.is_some_and(|at| now.mono >= at) {
+            self.look(now);
         }
     }
 

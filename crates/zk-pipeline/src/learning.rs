@@ -193,6 +193,11 @@ impl Pipeline {
         match input {
             Input::Connect { conn, session: SessionId::NONE, timeout } => self.ask_session(conn, timeout),
             Input::Connect { conn, session, timeout } => {
+                // The leader may take what comes from here as of the new connection from now on.
+                let old = self.sessions.open(session).and_then(|s| s.conn.take());
+                if let Some(old) = old.filter(|old| *old != conn) {
+                    self.close(old);
+                }
                 let timeout = self.sessions.get(session).map_or(timeout, |s| s.timeout);
                 if let Some(l) = self.learner() {
                     l.revalidating.entry(session).or_default().push_back(Connecting { conn, timeout });

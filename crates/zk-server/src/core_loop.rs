@@ -272,18 +272,7 @@ impl Core {
                 }
                 self.node.pong(zxid, &self.shared.tree.read());
             }
-            Output::Truncate { to, reload } => {
-                self.apply_all(now);
-                self.flush_outputs();
-                let member = self.member.as_mut().expect("only a member truncates");
-                if let Some((tree, held_back)) =
-                    member.truncate(to, reload, &self.shared, &mut self.log, &mut self.mirror)
-                {
-                    self.held_back = Some(held_back);
-                    self.replace_tree(tree);
-                }
-                self.restarted();
-            }
+            Output::Truncate { to, reload } => self.truncate(now, to, reload),
             Output::InstallSnapshot { zxid } => {
                 self.apply_all(now);
                 self.flush_outputs();
@@ -292,17 +281,7 @@ impl Core {
                 self.held_back = None;
                 self.replace_tree(tree);
             }
-            Output::Reload => {
-                self.flush_outputs();
-                let member = self.member.as_mut().expect("only a member gets a snapshot");
-                let r = member.reload(&mut self.log, &mut self.mirror);
-                member.restart(r.writer, r.last_zxid, r.mirror, &mut self.log, &mut self.mirror);
-                self.held_back = Some(r.held_back);
-                self.replace_tree(r.tree);
-                let recent = r.recent.into_iter().map(|(zxid, bytes)| Record { zxid, bytes }).collect();
-                self.node.reloaded(r.last_zxid, recent, !r.empty_without_vote);
-                self.restarted();
-            }
+            Output::Reload => self.reload(),
             Output::Persist => {
                 self.apply_all(now);
                 self.flush_outputs();
@@ -325,6 +304,39 @@ impl Core {
                 member.perform(other, &self.shared, &self.log);
             }
         }
+    }
+
+    fn truncate(&mut self, now: Now, to: Zxid, reload: bool) {
+        self.apply_all(now);
+        self.flush_outputs();
+        let member = self.member.as_mut().expect("only a member truncates");
+        match member.truncate(to, reload, &self.shared, &mut self.log, &mut self.mirror) {
+            Ok(rewound) => {
+                if let Some((tree, held_back)) = rewound {
+                    self.held_back = Some(held_back);
+                    self.replace_tree(tree);
+                }
+                self.restarted();
+            }
+            Err(e) => {
+                tracing::warn!("{e}");
+                self.reload();
+                self.node.cannot_truncate();
+            }
+        }
+    }
+
+    /// Back to what the disk has.
+    fn reload(&mut self) {
+        self.flush_outputs();
+        let member = self.member.as_mut().expect("only a member gets a snapshot");
+        let r = member.reload(&mut self.log, &mut self.mirror);
+        member.restart(r.writer, r.last_zxid, r.mirror, &mut self.log, &mut self.mirror);
+        self.held_back = Some(r.held_back);
+        self.replace_tree(r.tree);
+        let recent = r.recent.into_iter().map(|(zxid, bytes)| Record { zxid, bytes }).collect();
+        self.node.reloaded(r.last_zxid, recent, !r.empty_without_vote);
+        self.restarted();
     }
 
     fn append(&mut self, records: Vec<Record>) {
@@ -358,7 +370,13 @@ impl Core {
         // Replies to what was applied come before the silence.
         self.flush_outputs();
         self.held_since = (!yes).then_some(now.mono);
-        self.tell_serving(if yes { Serving::Yes } else { Serving::Held });
+        let leads = || self.node.status().mode == zk_node::Mode::Leading;
+        let refuses = self.member.as_ref().is_some_and(|m| !m.rules.leader_serves);
+        self.tell_serving(match yes {
+            false => Serving::Held,
+            true if refuses && leads() => Serving::No,
+            true => Serving::Yes,
+        });
     }
 
     /// The members' node shows who is a member now, also where no transaction says so: the

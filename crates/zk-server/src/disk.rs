@@ -217,6 +217,11 @@ impl MirrorHandle {
         thread.join().expect("a panic aborts the process")
     }
 
+    /// Whether it has not been stopped.
+    pub fn runs(&self) -> bool {
+        self.thread.is_some()
+    }
+
     /// Goes on with another mirror after [`MirrorHandle::stop`].
     pub fn restart(&mut self, mirror: Mirror) {
         *self = Self::with(mirror, self.purge.clone());

@@ -32,6 +32,11 @@ impl DynamicFiles {
         Self { me, zoo_cfg }
     }
 
+    /// Whose they are.
+    pub fn me(&self) -> PeerId {
+        self.me
+    }
+
     /// A configuration was proposed. ref: QuorumPeer.setLastSeenQuorumVerifier.
     pub fn proposed(&self, config: &EnsembleConfig) {
         let Some(zoo_cfg) = &self.zoo_cfg else { return };

@@ -20,7 +20,7 @@ use zk_tree::{Effects, Touched, Tree, TreeOptions};
 
 use crate::core_loop::Control;
 use crate::dynamic::DynamicFiles;
-use crate::member::{Dial, Member};
+use crate::member::{Dial, Member, Rules};
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
 use crate::server::StartError;
@@ -132,8 +132,8 @@ impl Identity {
             reconfig_enabled: e.reconfig_enabled,
             standalone_enabled: e.standalone_enabled,
             multi_address: e.multi_address,
-            force_snap: false,
-            leader_serves: true,
+            force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
+            commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
         };
         let mut configs = Configs::new(Arc::new(self.active));
         configs.last_seen = self.last_seen.map(Arc::new);
@@ -153,9 +153,23 @@ impl Identity {
             retry_delay: limits::LEADER_RETRY,
         };
         let files = DynamicFiles::of(config, self.me);
-        let member = Member::new(peers, storage, control, self.me, &configs, dial, files);
+        let rules = Rules {
+            leader_serves: property(config, "zookeeper.leaderServes") != Some("no"),
+            log_share: property(config, "zookeeper.snapshotSizeFactor")
+                .and_then(|f| f.parse().ok())
+                .filter(|f| *f <= 1.0)
+                .unwrap_or(LOG_SHARE),
+        };
+        let member = Member::new(peers, storage, control, &configs, dial, files, rules);
         Ok(Joined { node, member, held_back })
     }
+}
+
+/// ref: ZKDatabase.DEFAULT_SNAPSHOT_SIZE_FACTOR.
+const LOG_SHARE: f64 = 0.33;
+
+fn property<'c>(config: &'c Config, name: &str) -> Option<&'c str> {
+    config.properties.get(name).map(|s| s.value.as_str())
 }
 
 /// Writes the members into their node, as each server does on its own.

@@ -33,6 +33,16 @@ pub struct Dial {
     pub retry_delay: Duration,
 }
 
+/// What an operator may set.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether a leader takes clients. ref: `zookeeper.leaderServes`.
+    pub leader_serves: bool,
+    /// How much log is sent instead of a snapshot, in parts of the snapshot's size; below
+    /// 0: none. ref: `zookeeper.snapshotSizeFactor`.
+    pub log_share: f64,
+}
+
 /// The member's means.
 pub struct Member {
     /// What the other members say.
@@ -50,6 +60,8 @@ pub struct Member {
     election: Vec<(String, u16)>,
     files: DynamicFiles,
     dial: Dial,
+    /// What an operator may set.
+    pub rules: Rules,
     /// The tree that came with a SNAP, until it is installed.
     snapshot: Option<(Zxid, Box<Tree>)>,
 }
@@ -94,10 +106,10 @@ impl Member {
         peers: (PeerHandle, Receiver<PeerEvent>),
         storage: StorageConfig,
         control: Sender<Control>,
-        me: PeerId,
         configs: &Configs,
         dial: Dial,
         files: DynamicFiles,
+        rules: Rules,
     ) -> Self {
         let mut member = Self {
             events: peers.1,
@@ -106,11 +118,12 @@ impl Member {
             commands: Vec::new(),
             storage,
             control,
-            me,
+            me: files.me(),
             members: BTreeMap::new(),
             election: Vec::new(),
             files,
             dial,
+            rules,
             snapshot: None,
         };
         member.configure(configs);
@@ -197,7 +210,7 @@ impl Member {
             PeerEvent::Following { attempt } => vec![Input::Following { attempt }],
             PeerEvent::Loading { attempt } => vec![Input::Loading { attempt }],
             PeerEvent::FromLeader { attempt, messages } => {
-                messages.into_iter().map(|m| self.from_leader(attempt, m)).collect()
+                messages.into_iter().map(|m| self.leaders_message(attempt, m)).collect()
             }
             PeerEvent::LeaderLost { attempt, why } => {
                 tracing::info!(attempt, "the leader's connection ended: {why}");
@@ -206,7 +219,7 @@ impl Member {
         }
     }
 
-    fn from_leader(&mut self, attempt: u64, message: LeaderMessage) -> Input {
+    fn leaders_message(&mut self, attempt: u64, message: LeaderMessage) -> Input {
         let message = match message {
             LeaderMessage::Packet(message) => message,
             LeaderMessage::Snapshot { zxid, tree } => {
@@ -230,7 +243,7 @@ impl Member {
                 self.commands.push(PeerCommand::Lead(ports));
             }
             Output::StopLeading => self.commands.push(PeerCommand::StopLeading),
-            Output::ToLearners { links, message } => self.to_learners(links, &[message.to_packet()]),
+            Output::ToLearners { links, message } => self.queue(links, &[message.to_packet()]),
             Output::CloseLink { link, why } => {
                 tracing::info!(link = link.0, why, "learner's connection closed");
                 self.commands.push(PeerCommand::CloseLink(link));
@@ -284,25 +297,26 @@ impl Member {
         zk_storage::write_epoch(&dir, file, epoch).unwrap_or_else(|e| give_up(&e));
     }
 
-    fn to_learners(&mut self, links: Vec<LinkId>, packets: &[QuorumPacket]) {
+    fn queue(&mut self, links: Vec<LinkId>, packets: &[QuorumPacket]) {
         self.commands.push(PeerCommand::ToLearners { links, packets: encode(packets) });
     }
 
     /// Reading the log takes a while: it is done elsewhere, and the answer comes as an input.
     fn find_in_log(&self, link: LinkId, zxid: Zxid, shared: &Arc<Shared>, durable: Zxid) {
         let (control, dir) = (self.control.clone(), self.storage.log_version_dir());
+        let log_share = self.rules.log_share;
         let limit = {
             let tree = shared.tree.read();
-            // About the size of a snapshot, of which Java sends up to a third as a log instead.
-            // ref: ZKDatabase.calculateTxnLogSizeLimit, zookeeper.snapshotSizeFactor.
-            (tree.data_size() + tree.node_count() as u64 * SNAPSHOT_NODE_BYTES) / 3
+            // About the size of a snapshot. ref: ZKDatabase.calculateTxnLogSizeLimit.
+            let snapshot = tree.data_size() + tree.node_count() as u64 * SNAPSHOT_NODE_BYTES;
+            MIN_LOG_LIMIT.max((snapshot as f64 * log_share) as u64)
         };
         std::thread::spawn(move || {
             let span = match zk_storage::find_in_log(&dir, zxid, durable) {
                 Ok(p) => LogSpan {
                     at_or_before: p.at_or_before,
                     next: p.next,
-                    usable: p.at_or_before.is_some() && p.later_bytes <= limit.max(MIN_LOG_LIMIT),
+                    usable: p.at_or_before.is_some() && log_share >= 0.0 && p.later_bytes <= limit,
                     durable,
                 },
                 Err(e) => {
@@ -350,7 +364,7 @@ impl Member {
         shared: &Arc<Shared>,
         mirror: &MirrorHandle,
     ) {
-        self.to_learners(vec![link], &[FromLeader::Snap { zxid }.to_packet()]);
+        self.queue(vec![link], &[FromLeader::Snap { zxid }.to_packet()]);
         let (sender, stream) = if settled { bounded(limits::STREAM_CHUNKS) } else { unbounded() };
         let pieces = Pieces(sender);
         if settled {
@@ -386,7 +400,8 @@ impl Member {
         *tree
     }
 
-    /// Cuts the log. With `reload`, the state before the cut and what the mirror lacks of it.
+    /// Cuts the log. With `reload`, the state before the cut and what the mirror lacks of it;
+    /// an error says that the base of the state is newer, and everything is stopped then.
     pub fn truncate(
         &mut self,
         to: Zxid,
@@ -394,11 +409,15 @@ impl Member {
         shared: &Arc<Shared>,
         log: &mut LogHandle,
         mirror: &mut MirrorHandle,
-    ) -> Option<(Tree, Touched)> {
+    ) -> Result<Option<(Tree, Touched)>, StorageError> {
         log.stop();
         let rewound = if reload {
             drop(mirror.stop());
-            let r = zk_storage::rewind(&self.storage, to, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e));
+            let r = match zk_storage::rewind(&self.storage, to, &mut |_| {}) {
+                Ok(r) => r,
+                Err(e @ StorageError::BaseNewer { .. }) => return Err(e),
+                Err(e) => cannot_go_on(&e),
+            };
             self.restart(r.writer, to, r.mirror, log, mirror);
             Some((r.tree, r.held_back))
         } else {
@@ -409,13 +428,15 @@ impl Member {
             None
         };
         tracing::info!(%to, reload, "log truncated");
-        rewound
+        Ok(rewound)
     }
 
     /// The state as the disk has it: a snapshot was given up.
     pub fn reload(&mut self, log: &mut LogHandle, mirror: &mut MirrorHandle) -> zk_storage::Recovered {
         log.stop();
-        drop(mirror.stop());
+        if mirror.runs() {
+            drop(mirror.stop());
+        }
         zk_storage::recover(&self.storage, &mut |_| {}).unwrap_or_else(|e| cannot_go_on(&e))
     }
 

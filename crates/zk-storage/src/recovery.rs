@@ -212,6 +212,7 @@ fn recover_locked(
     let start = load_base(config, lock, progress)?;
     let mut recovered =
         if config.hold_back { hold_back(config, start, progress) } else { follow(config, start, progress) }?;
+    log::sync_read(&log)?;
     recovered.mirror.also_lock(locks.log);
     recovered.report.mended = mended;
     log::remember_boot(&log, boot)?;

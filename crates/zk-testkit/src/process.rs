@@ -26,6 +26,8 @@ pub struct Config {
     pub lines: Vec<(String, String)>,
     /// System properties, without `-D`.
     pub properties: Vec<(String, String)>,
+    /// System properties for zkd alone, where the programs understand one differently.
+    pub zkd_properties: Vec<(String, String)>,
     /// How long the start may take.
     pub start_within: Duration,
     /// Where the server listens for clients.
@@ -52,6 +54,7 @@ impl Default for Config {
             .map(pair)
             .to_vec(),
             properties: vec![pair(("zookeeper.DigestAuthenticationProvider.superDigest", SUPER_DIGEST))],
+            zkd_properties: Vec::new(),
             start_within: Duration::from_secs(60),
             host: Ipv4Addr::LOCALHOST,
             wrapper: Vec::new(),
@@ -74,6 +77,13 @@ impl Config {
     pub fn property(mut self, key: &str, value: impl fmt::Display) -> Self {
         self.properties.retain(|(k, _)| k != key);
         self.properties.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// With this system property for zkd alone.
+    #[must_use]
+    pub fn zkd_property(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.zkd_properties.push((key.to_owned(), value.to_string()));
         self
     }
 
@@ -184,7 +194,9 @@ impl Launcher for Zkd {
 
     fn command(&self, zoo_cfg: &Path, config: &Config) -> anyhow::Result<Command> {
         let mut command = Command::new(zkd_binary()?);
-        command.arg("serve").arg(zoo_cfg).env("SERVER_JVMFLAGS", config.flags().join(" "));
+        let own = config.zkd_properties.iter().map(|(k, v)| format!("-D{k}={v}"));
+        let flags = config.flags().into_iter().chain(own).collect::<Vec<_>>().join(" ");
+        command.arg("serve").arg(zoo_cfg).env("SERVER_JVMFLAGS", flags);
         Ok(command)
     }
 }

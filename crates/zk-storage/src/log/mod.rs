@@ -26,6 +26,7 @@ pub use writer::{LogOptions, LogWriter};
 use zk_proto::Zxid;
 
 use crate::error::{Result, StorageError};
+use crate::{disk, names};
 
 /// "ZKLG", version 2, dbid 0.
 const HEADER: [u8; 16] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
@@ -82,4 +83,16 @@ pub fn truncate(dir: &std::path::Path, zxid: Zxid, base: Zxid) -> Result<()> {
     let file = crate::disk::open_to_change(&path)?;
     file.set_len(offset)?;
     file.sync()
+}
+
+/// Makes durable what a start has read. A process that was killed leaves records that were
+/// written and never synced; the system has them, the disk perhaps not. Who goes on from them
+/// counts on them: a leader its own copy, a learner what it acknowledges with NEWLEADER. Only
+/// the last file can hold such, since a file is synced before the next one begins.
+pub(crate) fn sync_read(dir: &std::path::Path) -> Result<()> {
+    if let Some((_, path)) = names::list(dir, names::LOG)?.pop() {
+        disk::open_to_change(&path)?.sync()?;
+        disk::sync_dir(dir)?;
+    }
+    Ok(())
 }

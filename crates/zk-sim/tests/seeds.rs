@@ -1,0 +1,44 @@
+//! Random runs: the checkers find nothing, and a seed is the same run twice.
+
+use zk_sim::{Plant, run_seed};
+
+/// Runs seeds on two threads and gives the violations.
+fn violations(seeds: std::ops::Range<u64>, plant: Option<Plant>) -> Vec<String> {
+    std::thread::scope(|scope| {
+        let half = |odd: u64| {
+            let seeds = seeds.clone();
+            move || {
+                let mine = seeds.filter(|s| s % 2 == odd).map(|s| run_seed(s, plant, false));
+                mine.filter_map(|r| r.violation.map(|v| format!("seed {}: {v}", r.seed))).collect::<Vec<_>>()
+            }
+        };
+        let (a, b) = (scope.spawn(half(0)), scope.spawn(half(1)));
+        [a.join().unwrap(), b.join().unwrap()].concat()
+    })
+}
+
+#[test]
+fn five_hundred_seeds() {
+    let found = violations(0..500, None);
+    let how = "replay: cargo run -p zk-sim --release -- --seed N --trace";
+    assert!(found.is_empty(), "{}\n{how}", found.join("\n"));
+}
+
+#[test]
+fn a_seed_is_the_same_run_to_the_byte() {
+    for seed in 0..4 {
+        let (a, b) = (run_seed(seed, None, true), run_seed(seed, None, true));
+        assert!(a.trace.len() > 10_000);
+        assert!(a == b, "seed {seed}");
+    }
+}
+
+/// A checker that finds nothing must be able to find something.
+#[test]
+fn bugs_put_back_are_found() {
+    let missed: Vec<_> = Plant::ALL
+        .into_iter()
+        .filter(|plant| (0..600).all(|seed| run_seed(seed, Some(*plant), false).violation.is_none()))
+        .collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
