@@ -15,6 +15,7 @@ mod handover;
 mod joining;
 mod limits;
 mod member_words;
+mod reconfig;
 mod rolling;
 mod support;
 mod timers;

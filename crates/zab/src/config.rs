@@ -9,7 +9,9 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use zk_proto::{PeerId, Zxid};
+use bytes::Bytes;
+use zk_proto::txn::{LogEntry, Txn};
+use zk_proto::{OpCode, PeerId, Zxid};
 
 /// Longest text that is parsed, in bytes. What is printed from it is less than
 /// three times as long, and must fit into a notification.
@@ -72,7 +74,7 @@ pub struct Member {
 
 impl Member {
     /// Parses the value of a server line. ref: QuorumServer.initializeWithAddressString.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (addresses, client) = match text.split_once(';') {
             None | Some((_, "")) => (text.trim_end_matches(';'), None),
             Some((addresses, client)) => (addresses, Some(parse_client(client)?)),
@@ -284,6 +286,37 @@ impl EnsembleConfig {
             line("weight", id, &self.weight(PeerId(id)));
         }
         out
+    }
+
+    /// Whether votes are counted by group and weight. ref: QuorumHierarchical.
+    pub fn is_hierarchical(&self) -> bool {
+        !self.groups.is_empty() || !self.weights.is_empty()
+    }
+
+    /// The configuration in a transaction; `None` if it is no reconfiguration.
+    ///
+    /// An error if it is one and holds no configuration.
+    pub fn of_txn(txn: &[u8]) -> Option<Result<Self, ConfigError>> {
+        // Of other transactions the type in the header is enough. ref: TxnHeader.
+        const TYPE: std::ops::Range<usize> = 28..32;
+        let op = txn.get(TYPE).and_then(|b| b.try_into().ok()).map(i32::from_be_bytes);
+        if op != Some(OpCode::Reconfig.to_i32()) {
+            return None;
+        }
+        let data = match LogEntry::decode(txn).map(|e| e.txn) {
+            Ok(Txn::SetData { data, .. }) => data.unwrap_or_default(),
+            _ => Bytes::new(),
+        };
+        Some(Self::from_bytes(&data))
+    }
+
+    /// As [`EnsembleConfig::parse`].
+    ///
+    /// # Errors
+    /// As there, and for what is not UTF-8.
+    pub fn from_bytes(text: &[u8]) -> Result<Self, ConfigError> {
+        let text = std::str::from_utf8(text);
+        Self::parse(text.map_err(|_| ConfigError::Line("bytes that are not UTF-8".to_owned()))?)
     }
 
     /// Whether this member votes.

@@ -180,8 +180,15 @@ pub enum LeaderOutput {
         /// Its time-out in ms.
         timeout: i32,
     },
+    /// The first leader has given its configuration a version; nobody has agreed yet.
+    SeenConfig(EnsembleConfig),
     /// This configuration is in force.
-    ActivateConfig(EnsembleConfig),
+    ActivateConfig {
+        /// It.
+        config: EnsembleConfig,
+        /// Who leads from now on.
+        designated: PeerId,
+    },
     /// Stop leading, close all links, look for a leader.
     Resign {
         /// For the log.
@@ -743,6 +750,7 @@ impl Leader {
         if self.config.reconfig_enabled && newest.version == Zxid::ZERO {
             let version = self.epoch_begin();
             let members = EnsembleConfig { version, ..(*self.configs.active).clone() };
+            self.out.push(LeaderOutput::SeenConfig(members.clone()));
             self.configs.last_seen = Some(Arc::new(members));
         }
     }
@@ -988,9 +996,10 @@ impl Leader {
         let (followers, observers) = (self.receivers(false), self.receivers(true));
         if let Some(config) = p.reconfig {
             let designated = self.designated(&config, &p.acks);
+            // What is in force at a learner is written down here.
+            self.activate(Arc::new(config), designated);
             self.send(followers, FromLeader::CommitAndActivate { zxid, designated });
             self.send(observers, FromLeader::InformAndActivate { zxid, designated, txn });
-            self.activate(Arc::new(config), designated);
         } else {
             self.send(followers, FromLeader::Commit { zxid });
             self.send(observers, FromLeader::Inform { zxid, txn });
@@ -1028,7 +1037,7 @@ impl Leader {
     }
 
     fn activate(&mut self, config: Arc<EnsembleConfig>, designated: PeerId) {
-        self.out.push(LeaderOutput::ActivateConfig((*config).clone()));
+        self.out.push(LeaderOutput::ActivateConfig { config: (*config).clone(), designated });
         // The learners leave; then the quorum is missed and this one resigns.
         self.may_commit = designated == self.config.me;
         if self.configs.last_seen.as_ref().is_some_and(|c| c.version <= config.version) {

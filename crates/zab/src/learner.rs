@@ -21,8 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zk_proto::quorum::packet::{FromLeader, FromLearner, LearnerInfo};
-use zk_proto::txn::{LogEntry, Txn};
-use zk_proto::{Epoch, OpCode, PeerId, SessionId, Zxid};
+use zk_proto::{Epoch, PeerId, SessionId, Zxid};
 
 use crate::config::{Configs, EnsembleConfig};
 use crate::history::{Record, follows};
@@ -425,13 +424,10 @@ impl Learner {
 
     /// The configuration in a reconfiguration.
     fn config_of(&self, txn: &[u8]) -> Result<Option<EnsembleConfig>, ()> {
-        if !self.config.reconfig_enabled || !is_reconfig(txn) {
+        if !self.config.reconfig_enabled {
             return Ok(None);
         }
-        match LogEntry::decode(txn).map_err(|_| ())?.txn {
-            Txn::SetData { data: Some(data), .. } => parse(&data).map(Some),
-            _ => Err(()),
-        }
+        EnsembleConfig::of_txn(txn).transpose().map_err(|_| ())
     }
 
     fn seen(&mut self, config: EnsembleConfig) {
@@ -475,7 +471,9 @@ impl Learner {
             return self.leave("NEWLEADER of another epoch");
         }
         if let Some(text) = config.filter(|t| self.config.reconfig_enabled && t.len() > 1) {
-            let Ok(config) = parse(&text) else { return self.leave("NEWLEADER without a configuration") };
+            let Ok(config) = EnsembleConfig::from_bytes(&text) else {
+                return self.leave("NEWLEADER without a configuration");
+            };
             if self.activation.as_ref().is_none_or(|(c, _)| c.version < config.version) {
                 self.activation = Some((config.clone(), None));
             }
@@ -658,15 +656,4 @@ impl Learner {
 
 fn record(p: Pending) -> Option<Record> {
     Some(Record { zxid: p.zxid, bytes: p.bytes? })
-}
-
-/// Looks at the type in the header only. ref: TxnHeader.
-fn is_reconfig(txn: &[u8]) -> bool {
-    const TYPE: std::ops::Range<usize> = 28..32;
-    let op = txn.get(TYPE).and_then(|b| b.try_into().ok()).map(i32::from_be_bytes);
-    op == Some(OpCode::Reconfig.to_i32())
-}
-
-fn parse(text: &[u8]) -> Result<EnsembleConfig, ()> {
-    EnsembleConfig::parse(std::str::from_utf8(text).map_err(|_| ())?).map_err(|_| ())
 }

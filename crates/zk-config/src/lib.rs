@@ -9,7 +9,8 @@
 //!
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
 //! environment), `keys` (every known key and what becomes of it), `zoo_cfg` (which setting counts),
-//! `members` (server lines), `config` (the result), `load` (its rules), `error`.
+//! `members` (server lines), `config` (the result), `load` (its rules), `dynamic` (the files that a
+//! member rewrites), `error`.
 //!
 //! ```
 //! let loaded = zk_config::parse_bytes(b"dataDir=/var/lib/zookeeper\nclientPort=2181\ntickTime=2000\n")?;
@@ -24,6 +25,7 @@
 //! ```
 
 pub mod config;
+pub mod dynamic;
 pub mod error;
 pub mod jvm_flags;
 pub mod keys;

@@ -4,7 +4,7 @@
 //! What is not here: sockets, files, clocks, threads. Both the server and the simulator run it.
 //!
 //! Modules in reading order: [`input`] and [`output`] (what comes in and what is to be done),
-//! [`node`] (the roles and their changes).
+//! [`node`] (the roles and their changes), [`reconfig`] (what becomes of a client's wish).
 //!
 //! # The host's duties
 //! 1. [`Node::handle`] for each input, then [`Node::poll`] until it returns `None`. Inputs of
@@ -25,6 +25,7 @@
 pub mod input;
 pub mod node;
 pub mod output;
+pub mod reconfig;
 
 pub use input::Input;
 pub use node::{Mode, Node, NodeConfig, Start, Status};

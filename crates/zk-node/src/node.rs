@@ -9,12 +9,14 @@ use zab::history::{History, MIN_RECORDS, Record};
 use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput, LinkId};
 use zab::learner::{Learner, LearnerConfig, LearnerInput, LearnerOutput, LearnerStart};
 use zk_pipeline::{LinkRef, Now, Pipeline, PipelineConfig};
+use zk_proto::client::WriteRequest;
 use zk_proto::quorum::election::PeerState;
 use zk_proto::quorum::packet::{FromLeader, FromLearner};
 use zk_proto::txn::LogEntry;
-use zk_proto::{Epoch, PeerId, SessionId, Zxid};
+use zk_proto::{Epoch, OpCode, PeerId, SessionId, Zxid};
 use zk_tree::{Effects, Tree};
 
+use crate::reconfig::View;
 use crate::{Input, Output};
 
 /// Snapshots on their way to observers at once. ref: zookeeper.leader.maxConcurrentSnapSyncs.
@@ -49,6 +51,10 @@ pub struct NodeConfig {
     pub reconfig_enabled: bool,
     /// `zookeeper.fastleader.minNotificationInterval` and `.maxNotificationInterval`, if set.
     pub notification_ms: [Option<u64>; 2],
+    /// `standaloneEnabled`: an ensemble has at least two voters.
+    pub standalone_enabled: bool,
+    /// `multiAddress.enabled`.
+    pub multi_address: bool,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snap: bool,
     /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
@@ -170,6 +176,8 @@ enum Step {
     Look,
     /// A learner that is told to leave has no write under way.
     StandAside,
+    /// The next part begins without one.
+    Become,
     /// To be handed out as it is.
     Out(Output),
 }
@@ -196,6 +204,9 @@ pub struct Node {
     role: Role,
     attempt: u64,
     serving: bool,
+    /// A configuration has given this member another part or another leader: no election
+    /// follows. ref: QuorumPeer.reconfigFlag.
+    reassigned: bool,
     /// Roles in a row that ended before they served: one that cannot join must not ask
     /// hundreds of times a second.
     fruitless: u32,
@@ -220,6 +231,8 @@ impl Node {
             sync_limit: 0,
             reconfig_enabled: false,
             notification_ms: [None; 2],
+            standalone_enabled: true,
+            multi_address: false,
             force_snap: false,
             commit_log_count: None,
         };
@@ -285,6 +298,7 @@ impl Node {
             role,
             attempt: 0,
             serving: false,
+            reassigned: false,
             fruitless: 0,
             look_at: None,
             since: 0,
@@ -342,7 +356,12 @@ impl Node {
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input, tree: &Tree) {
         match input {
-            Input::Client(input) => self.pipeline.handle(now, input, tree),
+            Input::Client(input) => {
+                if let zk_pipeline::Input::Write { request: Ok(WriteRequest::Reconfig { .. }), .. } = &input {
+                    self.show_ensemble();
+                }
+                self.pipeline.handle(now, input, tree);
+            }
             Input::Notification { from, notification } => {
                 if let Some(e) = &mut self.election {
                     e.handle(now.mono, from, &notification);
@@ -413,6 +432,18 @@ impl Node {
         let Some(until) = self.leaving else { return false };
         let done = self.pipeline.outstanding() == 0 && !self.pipeline.has_committed();
         matches!(self.role, Role::Learning { .. }) && (done || now.mono >= until)
+    }
+
+    /// Lets the pipeline know whom a reconfiguration may count on.
+    fn show_ensemble(&mut self) {
+        let Role::Leading(leader) = &self.role else { return };
+        let learners = leader.followers().filter(|l| l.synced && !l.observer).filter_map(|l| l.sid);
+        self.pipeline.set_ensemble(Arc::new(View {
+            configs: self.configs.clone(),
+            synced: learners.chain([self.config.me]).collect(),
+            standalone_enabled: self.config.standalone_enabled,
+            multi_address: self.config.multi_address,
+        }));
     }
 
     fn lead(&mut self, now: Now, input: LeaderInput) {
@@ -497,8 +528,23 @@ impl Node {
                 self.look(now);
                 None
             }
+            Step::Become => self.become_next(now, tree),
             Step::Out(output) => Some(output),
         }
+    }
+
+    /// ref: QuorumPeer.updateServerState.
+    fn become_next(&mut self, now: Now, tree: &Tree) -> Option<Output> {
+        let election = self.election.as_ref()?;
+        let Some(vote) = election.vote() else {
+            self.steps.push_front(Step::Look);
+            return None;
+        };
+        tracing::info!(leader = %vote.leader, state = ?election.state(), "reassigned by a configuration");
+        Some(match election.state() {
+            PeerState::Leading => self.begin_leading(now, tree),
+            state => self.begin_learning(tree, vote.leader, state == PeerState::Observing),
+        })
     }
 
     fn look(&mut self, now: Now) {
@@ -530,13 +576,22 @@ impl Node {
         match (output, &mut self.role) {
             (P::Append(r), Role::Leading(leader)) => {
                 let record = Record { zxid: r.zxid, bytes: r.bytes };
-                if !leader.propose(now.mono, record.clone(), None) {
+                let config = EnsembleConfig::of_txn(&record.bytes).filter(|_| self.config.reconfig_enabled);
+                let config = config.transpose().expect("a reconfiguration was prepared from a configuration");
+                if !leader.propose(now.mono, record.clone(), config.clone()) {
                     return None;
                 }
                 self.last = record.zxid;
                 self.proposals = Some(ProposalSizes::with(self.proposals, record.bytes.len()));
                 self.unapplied.push_back(record.clone());
-                Some(Output::Append(vec![record]))
+                let append = Output::Append(vec![record]);
+                match config {
+                    None => Some(append),
+                    Some(config) => {
+                        self.steps.push_front(Step::Out(append));
+                        Some(self.proposed(config))
+                    }
+                }
             }
             (P::Append(r), _) => {
                 self.last = r.zxid;
@@ -584,6 +639,9 @@ impl Node {
                 None
             }
             L::Request { link, request } => {
+                if request.op == OpCode::Reconfig {
+                    self.show_ensemble();
+                }
                 self.pipeline.forwarded(now, LinkRef(link.0), request, tree);
                 None
             }
@@ -598,7 +656,8 @@ impl Node {
                 }
                 None
             }
-            L::ActivateConfig(config) => Some(self.activate(config)),
+            L::SeenConfig(config) => Some(self.proposed(config)),
+            L::ActivateConfig { config, designated } => Some(self.activate(config, Some(designated))),
             L::Resign { why } => self.leave(why, Output::StopLeading),
         }
     }
@@ -662,12 +721,8 @@ impl Node {
                 self.pipeline.synced();
                 None
             }
-            L::SeenConfig(config) => {
-                self.configs.last_seen = Some(Arc::new(config));
-                self.tell_configs();
-                None
-            }
-            L::ActivateConfig { config, .. } => Some(self.activate(config)),
+            L::SeenConfig(config) => Some(self.proposed(config)),
+            L::ActivateConfig { config, designated } => Some(self.activate(config, designated)),
             L::Leave { why } => self.leave(why, Output::Unfollow),
         }
     }
@@ -675,7 +730,7 @@ impl Node {
     fn election_step(&mut self, now: Now, tree: &Tree, output: ElectionOutput) -> Option<Output> {
         match output {
             ElectionOutput::Send { to, notification } => Some(Output::Notify { to, notification }),
-            ElectionOutput::AdoptConfig(config) => Some(self.activate(config)),
+            ElectionOutput::AdoptConfig(config) => Some(self.activate(config, None)),
             ElectionOutput::Elected { vote, state } if matches!(self.role, Role::Looking) => match state {
                 PeerState::Leading => Some(self.begin_leading(now, tree)),
                 _ => Some(self.begin_learning(tree, vote.leader, state == PeerState::Observing)),
@@ -755,9 +810,10 @@ impl Node {
             true => Output::Reload,
             false => Output::ApplyCommitted { settled: false },
         };
-        let (close_all, last) = match self.leaving {
+        let next = if std::mem::take(&mut self.reassigned) { Step::Become } else { Step::Look };
+        let (close_all, next) = match self.leaving {
             Some(_) => (true, Step::Out(Output::Left)),
-            None => (false, Step::Look),
+            None => (false, next),
         };
         let rest = [
             Step::Out(close),
@@ -765,7 +821,7 @@ impl Node {
             Step::StandDown { close_all },
             // The vote, and the history that a leader counts itself for, rest on the whole log.
             Step::Out(Output::AppendSync(Vec::new())),
-            last,
+            next,
         ];
         rest.into_iter().rev().for_each(|s| self.steps.push_front(s));
         Some(Output::Serving(false))
@@ -817,10 +873,39 @@ impl Node {
         self.pipeline.commit_learned(entry);
     }
 
-    fn activate(&mut self, config: EnsembleConfig) -> Output {
-        self.configs = Configs::new(Arc::new(config.clone()));
+    fn proposed(&mut self, config: EnsembleConfig) -> Output {
+        self.configs.last_seen = Some(Arc::new(config.clone()));
         self.tell_configs();
+        Output::Proposed { config }
+    }
+
+    /// ref: QuorumPeer.processReconfig.
+    fn activate(&mut self, config: EnsembleConfig, designated: Option<PeerId>) -> Output {
+        let observes = |c: &EnsembleConfig| c.members.get(&self.config.me).is_some_and(|m| m.observer);
+        let other_part = observes(&config) != observes(&self.configs.active);
+        let same = config.same_content(&self.configs.active);
+        let last_seen = self.configs.last_seen.take().filter(|c| c.version > config.version);
+        self.configs = Configs { active: Arc::new(config.clone()), last_seen };
+        self.tell_configs();
+        if !same {
+            self.reassign(designated, other_part);
+        }
         Output::Configuration { config }
+    }
+
+    /// Remembers what this member is next if the configuration says so.
+    fn reassign(&mut self, designated: Option<PeerId>, other_part: bool) {
+        let leader = match &self.role {
+            Role::Leading(_) => self.config.me,
+            Role::Learning { leader, .. } => *leader,
+            Role::Alone | Role::Looking => return,
+        };
+        let next = designated.unwrap_or(leader);
+        // Without a word on who leads there is an election.
+        self.reassigned = designated.is_some() && (other_part || next != leader);
+        if let Some(e) = self.election.as_mut().filter(|_| self.reassigned) {
+            e.follow_designated(next);
+        }
     }
 
     fn tell_configs(&mut self) {

@@ -116,7 +116,14 @@ pub enum Output {
     Unfollow,
     /// Clients are served from now on, or held back.
     Serving(bool),
-    /// The members changed.
+    /// New members were proposed: to be kept beside the active ones, durable. They are
+    /// reached from now on, too.
+    Proposed {
+        /// The proposed configuration.
+        config: EnsembleConfig,
+    },
+    /// The members changed: to be kept, durable. What was proposed is gone unless it is
+    /// newer, see [`crate::Node::configs`].
     Configuration {
         /// The new active configuration.
         config: EnsembleConfig,

@@ -1,6 +1,8 @@
 //! The leader's side: requests of its own clients and of its learners become
 //! proposals; sessions expire and containers are reaped.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use jute::Reader;
 use zk_proto::client::WriteRequest;
@@ -10,6 +12,7 @@ use zk_tree::Tree;
 
 use crate::pipeline::{InFlight, Leader, Pipeline, State, WaitingRead};
 use crate::prep::{Asker, Prep, RequestError};
+use crate::reconfig::Ensemble;
 use crate::session::{Owner, Standing};
 use crate::{ConnId, Input, LinkRef, LogRecord, Now, Output};
 
@@ -32,6 +35,16 @@ impl Pipeline {
         self.next_check = now.mono + self.config.container_check_ms;
         self.reap.clear();
         self.next_reap = now.mono;
+    }
+
+    /// How the ensemble stands, for a reconfig that comes next. Without the leader's
+    /// role of an ensemble it is forgotten.
+    pub fn set_ensemble(&mut self, ensemble: Arc<dyn Ensemble>) {
+        if let State::Leader(l) = &mut self.state
+            && l.ensemble
+        {
+            l.prep.set_ensemble(ensemble);
+        }
     }
 
     /// The newest zxid that was given; `None` without the leader's role.

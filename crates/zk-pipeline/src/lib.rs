@@ -15,7 +15,7 @@
 //!
 //! Modules in reading order: [`auth`] (who may do what), [`session`] (when a
 //! session ends), [`prep`] (request to transaction), [`pipeline`] (roles, order,
-//! commit, apply), [`leading`], [`learning`], [`read`], [`reply`].
+//! commit, apply), [`leading`], [`learning`], [`reconfig`], [`read`], [`reply`].
 //!
 //! # The host's duties
 //! In this order, for each round of the thread that owns the pipeline:
@@ -32,6 +32,8 @@
 //! In an ensemble besides:
 //! - A sync must come here as `Input::Read` even if nothing of its connection is
 //!   waiting: a connection's own thread cannot answer it.
+//! - Before a leader hands in a client's reconfig, or a learner's, it tells with
+//!   [`Pipeline::set_ensemble`] how the ensemble stands.
 //! - A leader gives the requests of its learners to [`Pipeline::forwarded`], but
 //!   not their syncs: the answer to one is sent behind the commit of what was
 //!   [`Pipeline::last_proposed`] when it came, at once if that is committed.
@@ -50,6 +52,7 @@ pub mod learning;
 pub mod pipeline;
 pub mod prep;
 pub mod read;
+pub mod reconfig;
 pub mod reply;
 pub mod session;
 

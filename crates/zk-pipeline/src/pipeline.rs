@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use jute::Reader;
 use zk_proto::client::{ReadRequest, RequestHeader, WatcherKind};
 use zk_proto::txn::{LogEntry, Txn, TxnHeader};
-use zk_proto::{ErrorCode, OpCode, SessionId, Zxid};
+use zk_proto::{ErrorCode, OpCode, SessionId, Zxid, path};
 use zk_tree::watch::WatchKind;
 use zk_tree::{Effects, Tree, TxnResult};
 
@@ -387,7 +387,7 @@ impl Pipeline {
             Txn::CloseSession { .. } => self.session_closed(asked, &h),
             _ => {
                 if let Some((conn, op)) = asked {
-                    self.answer(conn, op, &h, &result);
+                    self.answer(conn, op, &h, &result, tree);
                 }
             }
         }
@@ -404,7 +404,7 @@ impl Pipeline {
         }
     }
 
-    fn answer(&mut self, conn: ConnId, op: OpCode, h: &TxnHeader, result: &TxnResult) {
+    fn answer(&mut self, conn: ConnId, op: OpCode, h: &TxnHeader, result: &TxnResult, tree: &Tree) {
         if h.op == OpCode::Error {
             match op {
                 // Else a client that has gone elsewhere could take it for an
@@ -418,7 +418,12 @@ impl Pipeline {
                 _ => {}
             }
         }
-        reply::applied(&mut self.buffer, h.cxid, h.zxid, op, result);
+        if op == OpCode::Reconfig && result.err == ErrorCode::Ok {
+            let config = tree.get(path::CONFIG).and_then(|n| n.data());
+            reply::reconfigured(&mut self.buffer, h.cxid, h.zxid, config, result);
+        } else {
+            reply::applied(&mut self.buffer, h.cxid, h.zxid, op, result);
+        }
         self.reply(conn, Vec::new(), false);
     }
 

@@ -16,6 +16,7 @@ use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, 
 use zk_tree::owner::{self, OwnerKind};
 use zk_tree::{Node, Tree};
 
+use crate::reconfig::{Ensemble, Reconfig};
 use crate::{Now, PipelineConfig};
 
 /// Why a write fails.
@@ -44,6 +45,26 @@ pub enum RequestError {
     /// `reconfigEnabled` is false.
     #[error("reconfiguration is switched off")]
     ReconfigDisabled,
+    /// Another reconfiguration is not in force yet.
+    #[error("a reconfiguration is under way")]
+    ReconfigInProgress,
+    /// The configuration is another one than the client thinks.
+    #[error("the configuration has version {found:x}, the request expects {expected:x}")]
+    ConfigVersion {
+        /// The request's.
+        expected: i64,
+        /// The newest one's.
+        found: i64,
+    },
+    /// The new configuration is none, or is not allowed.
+    #[error("reconfiguration is refused: {0}")]
+    BadReconfig(String),
+    /// A number in the request is none where Java stumbles over it.
+    #[error("reconfiguration is not understood: {0}")]
+    UnreadableReconfig(String),
+    /// Too few members of the new configuration could take over.
+    #[error("no quorum of the new configuration is connected and synchronised")]
+    NewConfigNoQuorum,
     /// There is no such node.
     #[error("no node at {0}")]
     NoNode(String),
@@ -91,15 +112,19 @@ impl RequestError {
     /// must choose.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::BadPath(_) | Self::BadMode { .. } => ErrorCode::BadArguments,
-            Self::NullPath | Self::Undecodable(_) => ErrorCode::MarshallingError,
+            Self::BadPath(_) | Self::BadMode { .. } | Self::BadReconfig(_) => ErrorCode::BadArguments,
+            Self::NullPath | Self::Undecodable(_) | Self::UnreadableReconfig(_) => {
+                ErrorCode::MarshallingError
+            }
             Self::Unimplemented(_) => ErrorCode::Unimplemented,
             Self::ReconfigDisabled => ErrorCode::ReconfigDisabled,
+            Self::ReconfigInProgress => ErrorCode::ReconfigInProgress,
+            Self::NewConfigNoQuorum => ErrorCode::NewConfigNoQuorum,
             Self::NoNode(_) => ErrorCode::NoNode,
             Self::NodeExists(_) => ErrorCode::NodeExists,
             Self::NotEmpty(_) => ErrorCode::NotEmpty,
             Self::EphemeralParent(_) => ErrorCode::NoChildrenForEphemerals,
-            Self::BadVersion { .. } => ErrorCode::BadVersion,
+            Self::BadVersion { .. } | Self::ConfigVersion { .. } => ErrorCode::BadVersion,
             Self::NoAuth(_) => ErrorCode::NoAuth,
             Self::InvalidAcl(_) => ErrorCode::InvalidAcl,
             Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
@@ -141,6 +166,10 @@ pub struct Prep {
     /// What the tree's digest will be.
     digest: u64,
     last: Zxid,
+    /// How the ensemble stands. `None`: there is none.
+    ensemble: Option<Arc<dyn Ensemble>>,
+    /// The reconfiguration in flight.
+    reconfig: Option<Zxid>,
     /// How to undo the multi that is being prepared.
     undo: Option<Vec<(Arc<str>, Option<Change>)>>,
 }
@@ -191,6 +220,8 @@ impl Prep {
             flight: VecDeque::new(),
             digest: tree.digest(),
             last,
+            ensemble: None,
+            reconfig: None,
             undo: None,
         }
     }
@@ -200,8 +231,14 @@ impl Prep {
         self.last
     }
 
+    /// How the ensemble stands from now on.
+    pub fn set_ensemble(&mut self, ensemble: Arc<dyn Ensemble>) {
+        self.ensemble = Some(ensemble);
+    }
+
     /// The transaction `zxid` was applied: its changes are in the tree now.
     pub fn applied(&mut self, zxid: Zxid) {
+        self.reconfig = self.reconfig.filter(|z| *z > zxid);
         while self.flight.front().is_some_and(|(z, _)| *z <= zxid) {
             let (z, path) = self.flight.pop_front().expect("front was there");
             if self.overlay.get(&path).is_some_and(|c| c.zxid == z) {
@@ -281,14 +318,44 @@ impl Prep {
                 self.put(tree, path, h.zxid, Pending { stat, children, acl: Some(acl), data, digest });
                 Ok(Txn::SetAcl { path: path.to_owned(), acl: Some(list), version })
             }
-            // ref: PrepRequestProcessor, reconfig: the switch is looked at first,
-            // and a stand-alone server has no ensemble to change.
-            WriteRequest::Reconfig { .. } if !self.config.reconfig_enabled => {
-                Err(RequestError::ReconfigDisabled)
+            WriteRequest::Reconfig { joining, leaving, members, base } => {
+                let (joining, leaving) = (joining.as_deref(), leaving.as_deref());
+                let request = Reconfig { joining, leaving, members: members.as_deref(), base: *base };
+                self.reconfig(tree, who, h, &request)
             }
-            WriteRequest::Reconfig { .. } => Err(RequestError::Unimplemented("reconfig")),
             other => self.part(tree, who, h, other),
         }
+    }
+
+    /// The switch is looked at first and the permission last. A stand-alone server has
+    /// no ensemble to change. ref: PrepRequestProcessor, reconfig.
+    fn reconfig(
+        &mut self,
+        tree: &Tree,
+        who: Asker<'_>,
+        h: &TxnHeader,
+        request: &Reconfig<'_>,
+    ) -> Result<Txn, RequestError> {
+        if !self.config.reconfig_enabled {
+            return Err(RequestError::ReconfigDisabled);
+        }
+        let ensemble = self.ensemble.clone().ok_or(RequestError::Unimplemented("reconfig"))?;
+        if self.reconfig.is_some() {
+            return Err(RequestError::ReconfigInProgress);
+        }
+        let data = Some(Bytes::from(ensemble.reconfigure(request, h.zxid)?));
+        let path = path::CONFIG;
+        let view = self.view(tree, path)?;
+        self.allow(&view, Perms::WRITE, who, path)?;
+        // The node's version stays what it is.
+        let version = -1;
+        let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
+        let digest = self.digest_of(path, data.as_deref(), &stat);
+        let acl = view.pending.and_then(|p| p.acl.clone());
+        let pending = Pending { stat, children: view.children, acl, data: Some(data.clone()), digest };
+        self.put(tree, path, h.zxid, pending);
+        self.reconfig = Some(h.zxid);
+        Ok(Txn::SetData { path: path.to_owned(), data, version })
     }
 
     /// What may also stand inside a multi.

@@ -76,6 +76,15 @@ pub fn applied(out: &mut BytesMut, xid: Xid, zxid: Zxid, op: OpCode, result: &Tx
     });
 }
 
+/// Appends the reply to a reconfig: what the members' node has now. ref:
+/// FinalRequestProcessor, reconfig.
+pub fn reconfigured(out: &mut BytesMut, xid: Xid, zxid: Zxid, config: Option<&[u8]>, result: &TxnResult) {
+    frame(out, xid, zxid, ErrorCode::Ok, |w| {
+        w.buffer(config);
+        result.stat.unwrap_or_default().write(w);
+    });
+}
+
 fn multi_result(r: &TxnResult) -> MultiResult {
     let path = || r.path.clone().unwrap_or_default();
     match r.op {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, T
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::sync::watch;
 use zk_config::Endpoint;
 
 use crate::limits;
@@ -45,13 +46,26 @@ fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts and hands over, for ever.
-pub async fn accept(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+/// Accepts and hands over, for ever; somewhere else when the port changes.
+pub async fn accept(
+    listener: TcpListener,
+    mut endpoint: watch::Receiver<Endpoint>,
+    shared: Arc<Shared>,
+) -> io::Result<()> {
+    let mut listener = tokio::net::TcpListener::from_std(listener)?;
     let mut next = 0;
     loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Ok(()) = endpoint.changed() => {
+                // The new one may be the same port at other addresses.
+                drop(listener);
+                listener = listen_again(&mut endpoint, &shared).await?;
+                continue;
+            }
+        };
         // The socket leaves this thread's runtime for the worker's.
-        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         match accepted {
             Ok((stream, peer)) => {
                 hand_over(&shared, next, stream, peer);
@@ -63,6 +77,26 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()
                 tokio::time::sleep(limits::ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Binds the new port as soon as that goes. Connections stay.
+///
+/// differs: Java tries once. ref: NIOServerCnxnFactory.reconfigure.
+async fn listen_again(
+    endpoint: &mut watch::Receiver<Endpoint>,
+    shared: &Shared,
+) -> io::Result<tokio::net::TcpListener> {
+    loop {
+        let wanted = endpoint.borrow_and_update().clone();
+        match listen(&wanted, shared.settings.listen_backlog) {
+            Ok(listener) => {
+                tracing::info!("listening on {wanted} for clients");
+                return tokio::net::TcpListener::from_std(listener);
+            }
+            Err(e) => tracing::error!("cannot listen on {wanted} for clients, trying again: {e}"),
+        }
+        tokio::time::sleep(limits::BIND_PAUSE).await;
     }
 }
 

@@ -289,6 +289,15 @@ impl Core {
             }
             Output::Serving(yes) => self.serve(now, yes),
             Output::Left => self.left(),
+            Output::Proposed { config } => {
+                let member = self.member.as_mut().expect("only members have an ensemble");
+                member.proposed(self.node.configs(), &config);
+            }
+            Output::Configuration { config } => {
+                let member = self.member.as_mut().expect("only members have an ensemble");
+                member.configured(self.node.configs());
+                self.shared.configured(member.me(), &config);
+            }
             Output::Ping { zxid } => {
                 let member = self.member.as_mut().expect("only a member is pinged");
                 let since = std::mem::replace(&mut member.pinged, now.mono);
@@ -383,8 +392,8 @@ impl Core {
     }
 
     fn replace_tree(&mut self, mut tree: zk_tree::Tree) {
-        let mut touched = crate::ensemble::write_config(&mut tree, &self.node.configs().active);
-        self.held_back.get_or_insert_default().merge(&mut touched);
+        let mut effects = crate::ensemble::write_config(&mut tree, &self.node.configs().active);
+        self.held_back.get_or_insert_default().merge(&mut effects.touched);
         self.shared.last_zxid.store(tree.last_zxid().0, Ordering::Release);
         let old = std::mem::replace(&mut *self.shared.tree.write(), tree);
         // A large one takes a while.
@@ -392,6 +401,9 @@ impl Core {
     }
 
     fn serve(&mut self, now: Now, yes: bool) {
+        if yes {
+            self.show_members();
+        }
         // Replies to what was applied come before the silence.
         self.flush_outputs();
         self.held_since = (!yes).then_some(now.mono);
@@ -413,6 +425,31 @@ impl Core {
         if let Some(reply) = self.leaving.take() {
             // Nobody waits any longer if it took too long.
             let _ = reply.send(());
+        }
+    }
+
+    /// The members' node shows who is a member now, also where no transaction says so: the
+    /// first leader's number, and what was heard of in an election.
+    /// ref: QuorumPeer.initConfigInZKDatabase.
+    fn show_members(&mut self) {
+        if self.member.is_none() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let active = &self.node.configs().active;
+        let text = active.to_text();
+        let mut tree = shared.tree.write();
+        if tree.get(zk_proto::path::CONFIG).and_then(|n| n.data()) == Some(text.as_bytes()) {
+            return;
+        }
+        let mut effects = crate::ensemble::write_config(&mut tree, active);
+        for fired in effects.fired.drain(..) {
+            self.route(zk_pipeline::Output::Event(fired));
+        }
+        self.deliver();
+        match &mut self.held_back {
+            Some(held) => held.merge(&mut effects.touched),
+            None => self.mirror.write(self.mirror.encode(&tree, &effects.touched)),
         }
     }
 

@@ -20,6 +20,7 @@ use zk_storage::{EpochFile, SnapLoader};
 use zk_tree::{Effects, Touched, Tree, TreeOptions};
 
 use crate::core_loop::Control;
+use crate::dynamic::DynamicFiles;
 use crate::member::{Dial, Member, Rules};
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
@@ -97,7 +98,8 @@ impl Identity {
                 "{dir}/myid is missing; write the number N of this member's server.N line into it"
             ))
         })?;
-        if !e.membership.servers.contains_key(&me) && !e.reconfig_enabled {
+        // ref: QuorumPeer.start.
+        if !e.membership.servers.contains_key(&me) {
             return Err(refuse(format!(
                 "there is no server.{me} line for this member; add it, or correct myid in dataDir"
             )));
@@ -121,7 +123,7 @@ impl Identity {
         let last = recovered.tree.last_zxid();
         let (accepted, current) = epochs(&storage, last)?;
         let mut held_back = std::mem::take(&mut recovered.held_back);
-        held_back.merge(&mut write_config(&mut recovered.tree, &self.active));
+        held_back.merge(&mut write_config(&mut recovered.tree, &self.active).touched);
         let e = &config.ensemble;
         let node_config = NodeConfig {
             me: self.me,
@@ -133,6 +135,8 @@ impl Identity {
                 number(config, "zookeeper.fastleader.minNotificationInterval"),
                 number(config, "zookeeper.fastleader.maxNotificationInterval"),
             ],
+            standalone_enabled: e.standalone_enabled,
+            multi_address: e.multi_address,
             force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
             commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
         };
@@ -154,6 +158,7 @@ impl Identity {
             try_for: ticks(if e.connect_limit > 0 { e.connect_limit } else { e.init_limit }),
             retry_delay: limits::LEADER_RETRY,
         };
+        let files = DynamicFiles::of(config, self.me);
         let rules = Rules {
             leader_serves: property(config, "zookeeper.leaderServes") != Some("no"),
             log_share: property(config, "zookeeper.snapshotSizeFactor")
@@ -161,7 +166,7 @@ impl Identity {
                 .filter(|f| *f <= 1.0)
                 .unwrap_or(LOG_SHARE),
         };
-        let member = Member::new(peers, storage, control, self.me, &configs, dial, rules);
+        let member = Member::new(peers, storage, control, &configs, dial, files, rules);
         Ok(Joined { node, member, held_back })
     }
 }
@@ -174,10 +179,10 @@ fn property<'c>(config: &'c Config, name: &str) -> Option<&'c str> {
 }
 
 /// Writes the members into their node, as each server does on its own.
-pub fn write_config(tree: &mut Tree, config: &EnsembleConfig) -> Touched {
+pub fn write_config(tree: &mut Tree, config: &EnsembleConfig) -> Effects {
     let mut effects = Effects::default();
     tree.write_config(Bytes::from(config.to_text()), config.version.0, clock::wall(), &mut effects);
-    effects.touched
+    effects
 }
 
 /// ref: QuorumPeer.loadDataBase.

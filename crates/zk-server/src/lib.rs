@@ -11,7 +11,7 @@
 //! | peer | [`peer`] |
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
-//! `core_loop`, `disk`, `recovery`, `words`, [`peer`], then what they share: `shared`,
+//! `core_loop`, `disk`, `recovery`, `words`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
 //! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
 //!
 //! Who waits for whom: the core may wait for log, mirror and workers, the
@@ -22,6 +22,7 @@ mod clock;
 mod conn;
 mod core_loop;
 mod disk;
+mod dynamic;
 mod early;
 mod ensemble;
 mod frames;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use zab::config::{Configs, Member as MemberLine};
+use zab::config::{Configs, EnsembleConfig, Member as MemberLine};
 use zab::leader::LinkId;
 use zab::sync::LogSpan;
 use zk_node::node::proposal_and_commit;
@@ -19,6 +19,7 @@ use zk_tree::{Touched, Tree};
 
 use crate::core_loop::Control;
 use crate::disk::{LogHandle, MirrorHandle, give_up};
+use crate::dynamic::DynamicFiles;
 use crate::limits;
 use crate::peer::{LeaderMessage, PeerAddresses, PeerCommand, PeerEvent, PeerHandle};
 use crate::shared::Shared;
@@ -53,7 +54,11 @@ pub struct Member {
     storage: StorageConfig,
     control: Sender<Control>,
     me: PeerId,
+    /// Those in force and those that are proposed.
     members: BTreeMap<PeerId, MemberLine>,
+    /// Where the election port is.
+    election: Vec<(String, u16)>,
+    files: DynamicFiles,
     dial: Dial,
     /// What an operator may set.
     pub rules: Rules,
@@ -101,9 +106,9 @@ impl Member {
         peers: (PeerHandle, Receiver<PeerEvent>),
         storage: StorageConfig,
         control: Sender<Control>,
-        me: PeerId,
         configs: &Configs,
         dial: Dial,
+        files: DynamicFiles,
         rules: Rules,
     ) -> Self {
         let mut member = Self {
@@ -113,27 +118,56 @@ impl Member {
             commands: Vec::new(),
             storage,
             control,
-            me,
+            me: files.me(),
             members: BTreeMap::new(),
+            election: Vec::new(),
+            files,
             dial,
             rules,
             snapshot: None,
         };
-        member.configure(configs.active.members.clone());
-        let mine = member.addresses(me);
-        let election = mine.iter().map(|a| (a.host.clone(), a.election_port)).collect();
-        member.commands.push(PeerCommand::ElectionPort(election));
+        member.configure(configs);
         member.flush();
         member
     }
 
-    fn configure(&mut self, members: BTreeMap<PeerId, MemberLine>) {
+    /// Members were proposed.
+    pub fn proposed(&mut self, configs: &Configs, config: &EnsembleConfig) {
+        self.files.proposed(config);
+        self.configure(configs);
+    }
+
+    /// Members are in force.
+    pub fn configured(&mut self, configs: &Configs) {
+        self.files.activated(configs);
+        self.configure(configs);
+    }
+
+    /// Whom to reach, and where to be reached: who is proposed may be needed for the quorum.
+    /// ref: QuorumPeer.connectNewPeers, restartLeaderElection.
+    fn configure(&mut self, configs: &Configs) {
+        let mut members = configs.active.members.clone();
+        for (id, member) in configs.last_seen.iter().flat_map(|c| &c.members) {
+            members.entry(*id).or_insert_with(|| member.clone());
+        }
         let addresses = |m: &MemberLine| PeerAddresses {
             addresses: m.addresses.iter().map(|a| (a.host.clone(), a.quorum_port, a.election_port)).collect(),
         };
         let all = members.iter().map(|(id, m)| (*id, addresses(m))).collect();
         self.commands.push(PeerCommand::Members(all));
         self.members = members;
+        // Who is no member any more stays where it is.
+        let mine = configs.active.members.get(&self.me).map(|m| m.addresses.as_slice()).unwrap_or_default();
+        let election: Vec<_> = mine.iter().map(|a| (a.host.clone(), a.election_port)).collect();
+        if !election.is_empty() && election != self.election {
+            self.election.clone_from(&election);
+            self.commands.push(PeerCommand::ElectionPort(election));
+        }
+    }
+
+    /// Its own number.
+    pub fn me(&self) -> PeerId {
+        self.me
     }
 
     fn addresses(&self, id: PeerId) -> Vec<zab::config::MemberAddress> {
@@ -230,7 +264,6 @@ impl Member {
                 self.snapshot = None;
                 self.commands.push(PeerCommand::Unfollow);
             }
-            Output::Configuration { config } => self.configure(config.members),
             Output::Client(_)
             | Output::Append(_)
             | Output::AppendSync(_)
@@ -242,6 +275,8 @@ impl Member {
             | Output::StreamSnapshot { .. }
             | Output::Ping { .. }
             | Output::Left
+            | Output::Proposed { .. }
+            | Output::Configuration { .. }
             | Output::Serving(_) => unreachable!("the core performs these itself"),
         }
     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
 use zk_admin::{Version, Whitelist};
+use zk_config::Endpoint;
 use zk_config::config::{Config, DigestAlgorithm};
 use zk_node::Node;
 use zk_pipeline::auth::DigestAlg;
@@ -72,7 +73,9 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    listener: TcpListener,
+    listener: Option<TcpListener>,
+    /// Where clients shall connect, from before the core runs.
+    endpoint: watch::Receiver<Endpoint>,
     address: SocketAddr,
     control: Sender<Control>,
     core: JoinHandle<()>,
@@ -110,7 +113,7 @@ impl Server {
         let listening = |source| StartError::Listen { address: endpoint.to_string(), source };
         let listener = accept::listen(endpoint, config.connections.listen_backlog).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let settings = settings(config, address);
+        let settings = settings(config);
         let early = listener.try_clone().map_err(listening)?;
         let early = Early::start(early, settings.words.clone(), settings.version.clone())
             .map_err(|source| StartError::System { what: "start a thread", source })?;
@@ -132,9 +135,12 @@ impl Server {
         };
         let worker =
             |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
+        let (to_listener, wanted) = watch::channel(endpoint.clone());
         let shared = Arc::new(Shared {
             tree: RwLock::new(recovered.tree),
             last_zxid: AtomicI64::new(zxid.0),
+            conf: RwLock::new(conf(config, &settings, address)),
+            endpoint: to_listener,
             settings,
             policy,
             workers: (0..count).map(worker).collect(),
@@ -159,7 +165,8 @@ impl Server {
             let shared = Arc::clone(&shared);
             workers.push(spawn(format!("worker-{index}"), move || Worker::run(index, shared))?);
         }
-        Ok(Server { shared, listener, address, control, core, workers, nodes, zxid })
+        let (listener, endpoint) = (Some(listener), wanted);
+        Ok(Server { shared, listener, endpoint, address, control, core, workers, nodes, zxid })
     }
 
     /// Where it listens.
@@ -178,20 +185,20 @@ impl Server {
     }
 
     /// Serves until SIGTERM, SIGINT or SIGHUP, then stops in good order.
-    pub fn run(self) -> Result<(), StartError> {
+    pub fn run(mut self) -> Result<(), StartError> {
         let failed = |what| move |source| StartError::System { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(failed("start a runtime"))?;
-        let listener = self.listener.try_clone().map_err(failed("copy the listener"))?;
-        let shared = Arc::clone(&self.shared);
+        let listener = self.listener.take().expect("it is taken once");
+        let (shared, endpoint) = (Arc::clone(&self.shared), self.endpoint.clone());
         let ended = runtime.block_on(async {
             let mut term = signal(SignalKind::terminate())?;
             let mut int = signal(SignalKind::interrupt())?;
             let mut hup = signal(SignalKind::hangup())?;
             tokio::select! {
-                r = accept::accept(listener, shared) => r,
+                r = accept::accept(listener, endpoint, shared) => r,
                 _ = term.recv() => Ok(()),
                 _ = int.recv() => Ok(()),
                 _ = hup.recv() => Ok(()),
@@ -298,7 +305,7 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn settings(config: &Config, address: SocketAddr) -> Settings {
+fn settings(config: &Config) -> Settings {
     let (limits, connections, sessions) = (&config.limits, &config.connections, &config.sessions);
     let timeout = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
     let version_dir = |dir: &std::path::Path| {
@@ -322,24 +329,30 @@ fn settings(config: &Config, address: SocketAddr) -> Settings {
         large_threshold: limits.large_request_threshold.map(|t| t as usize),
         large_max: limits.large_request_max_bytes,
         enforced: config.auth.enforced_schemes.clone(),
+        listen_backlog: connections.listen_backlog,
         keep_alive: connections.tcp_keep_alive,
-        conf: Conf {
-            client_port: Some(address.port()),
-            secure_client_port: None,
-            listen_backlog: connections.listen_backlog,
-            data_dir: data_dir.display().to_string(),
-            data_log_dir: log_dir.display().to_string(),
-            tick_time: millis(sessions.tick_time),
-            max_client_cnxns: connections.max_per_address,
-            min_session_timeout: millis(sessions.min_timeout),
-            max_session_timeout: millis(sessions.max_timeout),
-            server_id: config.ensemble.my_id.filter(|_| config.ensemble.is_distributed()).unwrap_or(0),
-            member: ensemble::conf(config),
-        },
         data_dir,
         log_dir,
         words: Whitelist::parse(config.admin.words.as_deref(), config.admin.read_only_mode),
         version: version(),
+    }
+}
+
+/// What `conf` prints.
+fn conf(config: &Config, settings: &Settings, address: SocketAddr) -> Conf {
+    let (connections, sessions) = (&config.connections, &config.sessions);
+    Conf {
+        client_port: Some(address.port()),
+        secure_client_port: None,
+        listen_backlog: connections.listen_backlog,
+        data_dir: settings.data_dir.display().to_string(),
+        data_log_dir: settings.log_dir.display().to_string(),
+        tick_time: millis(sessions.tick_time),
+        max_client_cnxns: connections.max_per_address,
+        min_session_timeout: millis(sessions.min_timeout),
+        max_session_timeout: millis(sessions.max_timeout),
+        server_id: config.ensemble.my_id.filter(|_| config.ensemble.is_distributed()).unwrap_or(0),
+        member: ensemble::conf(config),
     }
 }
 

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize,
 
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use zab::config::EnsembleConfig;
 use zk_admin::{Version, Whitelist};
+use zk_config::Endpoint;
 use zk_pipeline::{AuthPolicy, Input};
-use zk_proto::{AuthId, SessionId};
+use zk_proto::{AuthId, PeerId, SessionId};
 use zk_tree::Tree;
 use zk_tree::watch::Interest;
 
@@ -42,10 +45,10 @@ pub struct Settings {
     pub large_max: u64,
     /// `enforce.auth.schemes`; empty is off.
     pub enforced: BTreeSet<String>,
+    /// `clientPortListenBacklog`.
+    pub listen_backlog: Option<u32>,
     /// `clientTcpKeepAlive`.
     pub keep_alive: bool,
-    /// What `conf` prints.
-    pub conf: zk_admin::status::Conf,
     /// Directories whose sizes `dirs` prints.
     pub data_dir: PathBuf,
     /// The same of the log.
@@ -105,6 +108,10 @@ pub struct Shared {
     pub last_zxid: AtomicI64,
     /// Settings.
     pub settings: Settings,
+    /// What `conf` prints.
+    pub conf: RwLock<zk_admin::status::Conf>,
+    /// Where clients connect.
+    pub endpoint: watch::Sender<Endpoint>,
     /// How permissions are judged.
     pub policy: AuthPolicy,
     /// The workers.
@@ -134,6 +141,29 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The members of the ensemble are these now. This one serves its clients where its
+    /// server line says, if it says it. ref: QuorumPeer.processReconfig.
+    pub fn configured(&self, me: PeerId, config: &EnsembleConfig) {
+        let mine = config.members.get(&me);
+        let mut conf = self.conf.write();
+        if let Some(member) = &mut conf.member {
+            member.membership = Some(config.to_text());
+            member.observer = mine.is_some_and(|m| m.observer);
+            if let Some(m) = mine {
+                member.election_ports = m.addresses.iter().map(|a| a.election_port).collect();
+                member.quorum_ports = m.addresses.iter().map(|a| a.quorum_port).collect();
+            }
+        }
+        let Some((host, port)) = mine.and_then(|m| m.client.clone()) else { return };
+        conf.client_port = Some(port);
+        let endpoint = Endpoint { host: Some(host).filter(|h| h != "0.0.0.0"), port };
+        self.endpoint.send_if_modified(|now| {
+            let moved = *now != endpoint;
+            *now = endpoint;
+            moved
+        });
+    }
+
     /// Whether clients are served.
     pub fn serving(&self) -> Serving {
         Serving::from_u8(self.serving.load(Ordering::Acquire))

@@ -116,7 +116,7 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Option<Serving> {
         sent: stats.sent,
         connections: shared.connections.count() as u64,
         outstanding: i64::try_from(shared.outstanding.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
-        conf: shared.settings.conf.clone(),
+        conf: shared.conf.read().clone(),
         ..Serving::default()
     };
     if let Some(status) = &core.status {

@@ -259,6 +259,8 @@ impl Member {
             sync_limit: s.sync_limit,
             reconfig_enabled: false,
             notification_ms: [None; 2],
+            standalone_enabled: true,
+            multi_address: false,
             force_snap: s.force_snap,
             commit_log_count: None,
         };
@@ -669,7 +671,7 @@ impl Member {
                 live.node.pong(zxid, &live.tree);
             }
             Output::Serving(yes) => self.serve(w, yes),
-            Output::Configuration { .. } => {}
+            Output::Proposed { .. } | Output::Configuration { .. } => {}
         }
     }
 

@@ -142,6 +142,14 @@ pub(crate) fn replace(path: &Path, tmp: &Path, bytes: &[u8]) -> Result<()> {
     rename(tmp, path)
 }
 
+/// Replaces a small file as a whole, durably: a file of the same name with `.tmp`, sync,
+/// rename, sync of the directory.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut tmp = path.as_os_str().to_owned();
+    tmp.push(".tmp");
+    replace(path, Path::new(&tmp), bytes)
+}
+
 /// Creates a directory and what is above it, durably.
 pub(crate) fn create_dir_all(dir: &Path) -> Result<()> {
     if dir.is_dir() {

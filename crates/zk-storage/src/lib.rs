@@ -62,6 +62,7 @@ mod transfer;
 mod witness;
 
 pub use config::StorageConfig;
+pub use disk::replace_file;
 pub use epoch::{EpochFile, read_epoch, write_epoch};
 pub use error::{Result, StorageError};
 pub use install::install;

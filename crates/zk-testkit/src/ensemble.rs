@@ -231,6 +231,32 @@ impl Ensemble {
         Ok(())
     }
 
+    /// Names these members in one member's `zoo.cfg` for its next start.
+    pub fn configure_one(&mut self, i: usize, members: &[usize]) {
+        let lines: Vec<(String, String)> = members.iter().map(|m| self.server_line(*m)).collect();
+        let config = self.members[i].server.config_mut();
+        config.lines.retain(|(key, _)| !key.starts_with("server."));
+        config.lines.extend(lines);
+    }
+
+    /// Another part for a member, for its server line.
+    pub fn set_observer(&mut self, i: usize, observer: bool) {
+        self.members[i].spec.observer = observer;
+    }
+
+    /// Other ports for a member's server line, that of the clients among them.
+    pub fn move_ports(&mut self, i: usize) -> anyhow::Result<()> {
+        let m = &mut self.members[i];
+        m.server.set_port(quiet_port()?);
+        (m.quorum_port, m.election_port) = (quiet_port()?, quiet_port()?);
+        Ok(())
+    }
+
+    /// Whether a member's next starts find `zoo.cfg` as it has left it.
+    pub fn keep_config(&mut self, i: usize, keep: bool) {
+        self.members[i].server.keep_config(keep);
+    }
+
     /// Starts all members that do not run, the ones with the largest ids first,
     /// and waits until all serve.
     pub fn start_all(&mut self) -> anyhow::Result<()> {

@@ -217,6 +217,7 @@ pub struct Server {
     config: Config,
     home: TempDir,
     port: u16,
+    keeps_config: bool,
     child: Option<Child>,
     starts: u32,
 }
@@ -238,7 +239,7 @@ impl Server {
     pub fn prepare(launcher: &'static dyn Launcher, config: Config) -> anyhow::Result<Server> {
         let home = tempfile::Builder::new().prefix(&format!("zkd-test-{}-", launcher.name())).tempdir()?;
         fs::create_dir_all(home.path().join("data"))?;
-        Ok(Server { launcher, config, home, port: free_port()?, child: None, starts: 0 })
+        Ok(Server { launcher, config, home, port: free_port()?, keeps_config: false, child: None, starts: 0 })
     }
 
     /// Another program for the next start, on the same directory.
@@ -249,6 +250,11 @@ impl Server {
     /// Another client port for the next start.
     pub fn set_port(&mut self, port: u16) {
         self.port = port;
+    }
+
+    /// Whether the next starts find `zoo.cfg` as the server has left it.
+    pub fn keep_config(&mut self, keep: bool) {
+        self.keeps_config = keep;
     }
 
     /// Short name of the implementation.
@@ -307,7 +313,9 @@ impl Server {
             bail!("{} runs already", self.name());
         }
         let zoo_cfg = self.home.path().join("zoo.cfg");
-        fs::write(&zoo_cfg, self.config.text(&self.data_dir(), self.port))?;
+        if !self.keeps_config {
+            fs::write(&zoo_cfg, self.config.text(&self.data_dir(), self.port))?;
+        }
         let command = self.launcher.command(&zoo_cfg, &self.config)?;
         let mut command = wrapped(command, &self.config.wrapper);
         self.starts += 1;

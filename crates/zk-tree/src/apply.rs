@@ -490,7 +490,9 @@ impl Tree {
         let id = self.store.find(CONFIG).expect("every tree has the node");
         let stat = StatPersisted { version: -1, mzxid: version, mtime: now_ms, ..self.store.stat(id) };
         self.set_all(id, CONFIG, &stat, Some(&text));
-        effects.touch(&CONFIG.into());
+        let path: Arc<str> = CONFIG.into();
+        effects.touch(&path);
+        effects.fire(EventType::NodeDataChanged, &path, Zxid(version), self.node(id).acl());
     }
 }
 

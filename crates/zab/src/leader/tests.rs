@@ -83,7 +83,8 @@ fn short(o: &LeaderOutput) -> String {
             };
             format!("-> {}: {kind} {}{more}", links.join(","), packet.zxid)
         }
-        LeaderOutput::ActivateConfig(c) => format!("activate config {}", c.version),
+        LeaderOutput::SeenConfig(c) => format!("seen config {}", c.version),
+        LeaderOutput::ActivateConfig { config: c, .. } => format!("activate config {}", c.version),
         LeaderOutput::Request { link, request } => format!("request of {}: {}", link.0, request.op.to_i32()),
         other => format!("{other:?}"),
     }
@@ -655,6 +656,7 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
             -> 1: LEADERINFO 0x200000000
         1: ACKEPOCH 0x100000005
             StoreCurrentEpoch(Epoch(2))
+            seen config 0x200000000
             -> 1: DIFF 0x100000005
             -> 1: NEWLEADER 0x200000000
         1: ACK 0x200000000
@@ -694,9 +696,9 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
             -> 5: UPTODATE 0xffffffffffffffff
         5: ACK 0x200000000
         5: ACK 0x200000001
+            activate config 0x200000001
             -> 1,5: COMMITANDACTIVATE 0x200000001 designated 3
             -> 3: INFORMANDACTIVATE 0x200000001 designated 3
-            activate config 0x200000001
             Committed { upto: Zxid(8589934593) }
         5: ACK 0x200000002
             -> 1,5: COMMIT 0x200000002
@@ -730,9 +732,9 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
         1: ACK 0x200000003
         5: ACK 0x200000003
         6: ACK 0x200000003
+            activate config 0x200000003
             -> 1,5,6: COMMITANDACTIVATE 0x200000003 designated 1
             -> 3: INFORMANDACTIVATE 0x200000003 designated 1
-            activate config 0x200000003
             Committed { upto: Zxid(8589934595) }
         6: ACK 0x200000004
         1: ACK 0x200000004

@@ -2,7 +2,9 @@ use std::fmt::Write;
 
 use bytes::BytesMut;
 use expect_test::{Expect, expect};
+use zk_proto::OpCode;
 use zk_proto::quorum::packet::QuorumPacket;
+use zk_proto::txn::{LogEntry, Txn};
 
 use super::*;
 

@@ -1,0 +1,370 @@
+//! Ensembles whose members change while they serve: clients write all the time, and
+//! nothing that was acknowledged is lost.
+//!
+//! `ZKD_RECONFIG_ONLY=zkd,zkd,zkd,java,zkd;...` chooses compositions by hand.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use zk_proto::{ErrorCode, OpCode, Stat};
+use zk_testkit::ensemble::{self, ELECTION, Ensemble, Role, composition};
+use zk_testkit::process::Config;
+use zk_testkit::raw::Conn;
+use zk_testkit::reply::Body;
+use zk_testkit::request::{self, OPEN};
+
+use crate::support::env;
+
+/// The expectations of this file, proven on the reference alone.
+const REFERENCE: &str = "java,java,java,java,java";
+/// The largest of the first three leads at first.
+const MIXED: &[&str] = &["zkd,zkd,zkd,zkd,zkd", "zkd,zkd,java,zkd,java", "java,java,zkd,java,zkd"];
+
+fn chosen() -> Vec<String> {
+    let only: String = env("ZKD_RECONFIG_ONLY", String::new());
+    if !only.is_empty() {
+        return only.split(';').map(str::to_owned).collect();
+    }
+    let mixed = if env("ZKD_ENSEMBLES", 0) == 1 { MIXED } else { &[] };
+    std::iter::once(REFERENCE).chain(mixed.iter().copied()).map(str::to_owned).collect()
+}
+
+fn config() -> Config {
+    ensemble::config().line("reconfigEnabled", "true")
+}
+
+/// A client that makes one node after the other, at any member that takes it.
+struct Writer {
+    members: Mutex<Vec<SocketAddr>>,
+    stop: AtomicBool,
+}
+
+impl Writer {
+    fn new(e: &Ensemble) -> Self {
+        let writer = Self { members: Mutex::default(), stop: AtomicBool::new(false) };
+        writer.follow(e);
+        writer
+    }
+
+    /// Members are these now.
+    fn follow(&self, e: &Ensemble) {
+        *self.members.lock().expect("no panic") = e.running().into_iter().map(|i| e.addr(i)).collect();
+    }
+
+    /// Writes until it is stopped. Gives the names that were acknowledged, and the longest
+    /// time without any.
+    fn run(&self) -> (BTreeSet<String>, Duration) {
+        let (mut acked, mut pause, mut last) = (BTreeSet::new(), Duration::ZERO, Instant::now());
+        let (mut conn, mut turn): (Option<Conn>, usize) = (None, 0);
+        for n in 0.. {
+            let name = format!("n{n}");
+            loop {
+                if self.stop.load(Ordering::Relaxed) {
+                    return (acked, pause);
+                }
+                if conn.is_none() {
+                    turn += 1;
+                    let members = self.members.lock().expect("no panic").clone();
+                    conn = Conn::open(members[turn % members.len()], 10_000).ok();
+                }
+                let Some(c) = &mut conn else {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                };
+                let body = request::create(Some(format!("/w/{name}").as_bytes()), Some(b"x"), Some(OPEN), 0);
+                let code = c.call(OpCode::Create, &body).map(|r| r.code());
+                match code {
+                    // Made by a try whose reply was lost.
+                    Ok(ErrorCode::Ok | ErrorCode::NodeExists) => break,
+                    _ => conn = None,
+                }
+            }
+            acked.insert(name);
+            pause = pause.max(last.elapsed());
+            last = Instant::now();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        unreachable!("it is stopped before the numbers end")
+    }
+}
+
+/// Runs the steps while a client writes; then every member has all that it was told.
+fn under_load(e: &mut Ensemble, steps: &[(&str, Step)]) -> anyhow::Result<()> {
+    let mut conn = e.super_user(e.running()[0])?;
+    conn.create("/w", b"", OPEN, 0)?;
+    conn.close()?;
+    let writer = Writer::new(e);
+    let (outcome, (acked, pause)) = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| writer.run());
+        let outcome = steps.iter().try_for_each(|(name, step)| {
+            let began = Instant::now();
+            step(e, &writer).with_context(|| (*name).to_owned())?;
+            writer.follow(e);
+            println!("{name}: {:.1?}", began.elapsed());
+            anyhow::Ok(())
+        });
+        writer.stop.store(true, Ordering::Relaxed);
+        (outcome, thread.join().expect("no panic"))
+    });
+    outcome?;
+    println!("{} writes acknowledged, longest pause {pause:.1?}", acked.len());
+    has_all(e, &acked)?;
+    written_down(e)?;
+    // What they have written down is enough to come back.
+    for i in e.running() {
+        e.stop(i)?;
+        e.keep_config(i, true);
+        e.spawn(i)?;
+        e.wait_all_serving(ELECTION)?;
+    }
+    has_all(e, &acked)?;
+    e.same_tree()?;
+    Ok(())
+}
+
+fn has_all(e: &Ensemble, acked: &BTreeSet<String>) -> anyhow::Result<()> {
+    for i in e.running() {
+        let mut conn = e.super_user(i)?;
+        conn.sync("/w")?;
+        let names: BTreeSet<String> = conn.children("/w", false)?.0.into_iter().collect();
+        let lost: Vec<_> = acked.difference(&names).take(5).collect();
+        ensure!(lost.is_empty(), "member {} has lost {lost:?}", i + 1);
+        conn.close()?;
+    }
+    Ok(())
+}
+
+/// The files of all members lead to the configuration in force and to nothing else.
+fn written_down(e: &Ensemble) -> anyhow::Result<()> {
+    for i in e.running() {
+        let (data, stat) = e.super_user(i)?.get_data("/zookeeper/config", false)?;
+        let text = String::from_utf8(data.context("no configuration")?)?;
+        let mut lines: Vec<&str> = text.lines().filter(|l| !l.starts_with("version")).collect();
+        lines.sort_unstable();
+        let home = e.member(i).home();
+        let dynamic = home.join(format!("zoo.cfg.dynamic.{:x}", stat.mzxid));
+        ensure!(fs::read_to_string(&dynamic)? == lines.join("\n"), "{}", dynamic.display());
+        let zoo_cfg = fs::read_to_string(home.join("zoo.cfg"))?;
+        let last = format!("dynamicConfigFile={}", dynamic.canonicalize()?.display());
+        ensure!(zoo_cfg.lines().last() == Some(&last), "member {}:\n{zoo_cfg}", i + 1);
+        let moved = |l: &str| ["server.", "clientPort="].iter().any(|key| l.starts_with(key));
+        ensure!(!zoo_cfg.lines().any(moved), "member {}:\n{zoo_cfg}", i + 1);
+        ensure!(!home.join("zoo.cfg.dynamic.next").exists(), "member {} keeps a proposal", i + 1);
+        ensure!(fs::read_to_string(home.join("zoo.cfg.bak"))?.contains("server."), "no copy");
+    }
+    Ok(())
+}
+
+type Step = fn(&mut Ensemble, &Writer) -> anyhow::Result<()>;
+
+fn run(list: &str, first: usize, config: Config, steps: &[(&str, Step)]) -> anyhow::Result<()> {
+    println!("--- {list}");
+    let mut e = Ensemble::prepare(&composition(list)?, config)?;
+    let members: Vec<usize> = (0..first).collect();
+    for i in 0..e.len() {
+        let mut named = members.clone();
+        named.extend((i >= first).then_some(i));
+        e.configure_one(i, &named);
+    }
+    members.iter().rev().try_for_each(|i| e.spawn(*i))?;
+    let outcome = e.wait_all_serving(ELECTION).and_then(|()| under_load(&mut e, steps));
+    outcome.map_err(|error| error.context(e.log_tails()).context(list.to_owned()))
+}
+
+/// Some join and some leave.
+fn reconfig(e: &Ensemble, via: usize, joining: &str, leaving: &str) -> anyhow::Result<(String, Stat)> {
+    let body = request::reconfig(Some(joining.as_bytes()), Some(leaving.as_bytes()), None, -1);
+    ask(e, via, &body).with_context(|| format!("reconfig of {joining} and {leaving}"))
+}
+
+/// All members by name.
+fn replace(e: &Ensemble, via: usize, members: &[usize]) -> anyhow::Result<(String, Stat)> {
+    let lines: Vec<String> = members.iter().map(|i| line(e, *i)).collect();
+    let body = request::reconfig(None, None, Some(lines.join(",").as_bytes()), -1);
+    ask(e, via, &body).with_context(|| format!("reconfig to {lines:?}"))
+}
+
+/// The reply to a reconfig through a member, tried again while the ensemble is not ready.
+fn ask(e: &Ensemble, via: usize, body: &[u8]) -> anyhow::Result<(String, Stat)> {
+    let deadline = Instant::now() + ELECTION;
+    loop {
+        let reply = e.super_user(via).and_then(|mut c| c.call(OpCode::Reconfig, body));
+        match reply {
+            Ok(r) if r.code() == ErrorCode::Ok => match r.ok()? {
+                Body::DataStat(Some(text), stat) => return Ok((String::from_utf8(text)?, stat)),
+                other => bail!("unexpected body {other:?}"),
+            },
+            Ok(r) if matches!(r.code(), ErrorCode::NewConfigNoQuorum | ErrorCode::ReconfigInProgress) => {}
+            Ok(r) => bail!("{:?}", r.code()),
+            Err(error) => println!("reconfig through member {}: {error}", via + 1),
+        }
+        ensure!(Instant::now() < deadline, "it does not go");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Waits until all running members serve and show this text.
+fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
+    let has = |e: &Ensemble, i: usize| -> anyhow::Result<bool> {
+        let mut conn = Conn::open(e.addr(i), 10_000)?;
+        conn.sync("/")?;
+        let (data, stat) = conn.get_data("/zookeeper/config", false)?;
+        Ok(data.as_deref() == Some(text.as_bytes()) && stat.version == -1)
+    };
+    e.wait("the configuration at all members", ELECTION, |e| {
+        e.running().into_iter().all(|i| has(e, i).unwrap_or(false))
+    })?;
+    e.wait_all_serving(ELECTION)
+}
+
+fn line(e: &Ensemble, i: usize) -> String {
+    let (key, value) = e.server_line(i);
+    format!("{key}={value}")
+}
+
+fn leader(e: &mut Ensemble) -> anyhow::Result<usize> {
+    e.wait_leader(ELECTION)
+}
+
+fn follower(e: &mut Ensemble) -> anyhow::Result<usize> {
+    let leader = leader(e)?;
+    e.running().into_iter().find(|i| *i != leader).context("nobody follows")
+}
+
+/// Starts a member that is in its own configuration only, and takes it in.
+fn join(e: &mut Ensemble, i: usize, via: usize) -> anyhow::Result<()> {
+    e.spawn(i)?;
+    e.wait_serving(i, ELECTION)?;
+    let mut conn = e.super_user(via)?;
+    conn.get_data("/zookeeper/config", true)?;
+    let (text, stat) = reconfig(e, via, &line(e, i), "")?;
+    ensure!(text.contains(&line(e, i)) && text.ends_with(&format!("version={:x}", stat.mzxid)), "{text}");
+    ensure!(stat.version == -1 && stat.data_length as usize == text.len(), "{stat:?}");
+    let event = conn.event(Duration::from_secs(10))?.context("no event")?;
+    ensure!(event.path == "/zookeeper/config", "{event:?}");
+    shown(e, &text)
+}
+
+fn three_become_five(e: &mut Ensemble, _: &Writer) -> anyhow::Result<()> {
+    let via = leader(e)?;
+    join(e, 3, via)?;
+    let via = follower(e)?;
+    join(e, 4, via)
+}
+
+/// Every member moves to other ports, the leader last.
+fn ports_change(e: &mut Ensemble, writer: &Writer) -> anyhow::Result<()> {
+    let leader = leader(e)?;
+    let mut order = e.running();
+    order.sort_by_key(|i| *i == leader);
+    for i in order {
+        let via = e.running().into_iter().find(|m| *m != i).context("it is alone")?;
+        e.move_ports(i)?;
+        let (text, _) = reconfig(e, via, &line(e, i), "")?;
+        writer.follow(e);
+        shown(e, &text).with_context(|| format!("member {} moves", i + 1))?;
+    }
+    Ok(())
+}
+
+fn voters_and_observers_change_places(e: &mut Ensemble, _: &Writer) -> anyhow::Result<()> {
+    let i = follower(e)?;
+    for (observer, role) in [(true, Role::Observer), (false, Role::Follower)] {
+        let via = leader(e)?;
+        e.set_observer(i, observer);
+        let (text, _) = reconfig(e, via, &line(e, i), "")?;
+        shown(e, &text)?;
+        ensure!(e.role(i) == Some(role), "{:?}", e.role(i));
+    }
+    Ok(())
+}
+
+/// Through the leader and through a follower, without a change.
+fn what_is_refused(e: &mut Ensemble, _: &Writer) -> anyhow::Result<()> {
+    use ErrorCode as E;
+    type Row<'a> = (bool, Option<&'a str>, Option<&'a str>, Option<&'a str>, i64, ErrorCode);
+    #[rustfmt::skip]
+    let rows: &[Row<'static>] = &[
+        (false, None, Some("9"), None, -1, E::NoAuth),
+        (false, None, Some("9"), None, 5, E::BadVersion),
+        (true, None, Some("9"), None, 5, E::BadVersion),
+        (false, None, Some("1,2"), None, -1, E::BadArguments),
+        (true, None, Some("x"), None, -1, E::MarshallingError),
+        (true, Some("server.9=127.0.0.1:1:2"), None, None, -1, E::BadArguments),
+        (true, Some("server.9=127.0.0.1:1;3"), None, None, -1, E::BadArguments),
+        (true, Some("server.9"), None, None, -1, E::BadArguments),
+        (true, Some("server.x=127.0.0.1:1:2;3"), None, None, -1, E::MarshallingError),
+        (true, Some("server.8=127.0.0.1:1:2;3,server.9=127.0.0.1:4:5;6,server.7=127.0.0.1:7:8;9"), None, None, -1, E::NewConfigNoQuorum),
+        (true, None, None, Some(""), -1, E::BadArguments),
+        (true, None, None, Some("peerType=observer"), -1, E::BadArguments),
+        (true, None, None, Some("server.1=127.0.0.1:1:2;3"), -1, E::BadArguments),
+        (true, None, None, Some("server.1=127.0.0.1:1:2;3,server.2=127.0.0.1:4:5:observer;6"), -1, E::MarshallingError),
+        (true, None, None, Some("server.x=127.0.0.1:1:2;3"), -1, E::MarshallingError),
+        (false, None, None, Some("server.8=127.0.0.1:1:2;3,server.9=127.0.0.1:4:5;6"), -1, E::NewConfigNoQuorum),
+    ];
+    let before = e.super_user(0)?.get_data("/zookeeper/config", false)?;
+    for via in [leader(e)?, follower(e)?] {
+        for (is_super, joining, leaving, members, base, code) in rows {
+            let mut conn = if *is_super { e.super_user(via)? } else { Conn::open(e.addr(via), 10_000)? };
+            let bytes = |s: &Option<&'static str>| s.map(str::as_bytes);
+            let body = request::reconfig(bytes(joining), bytes(leaving), bytes(members), *base);
+            let found = conn.call(OpCode::Reconfig, &body)?.code();
+            ensure!(found == *code, "{joining:?} {leaving:?} {members:?} {base}: {found:?}, not {code:?}");
+            conn.close()?;
+        }
+    }
+    ensure!(e.super_user(0)?.get_data("/zookeeper/config", false)?.0 == before.0);
+    Ok(())
+}
+
+/// A follower leaves, then the leader.
+fn five_become_three(e: &mut Ensemble, writer: &Writer) -> anyhow::Result<()> {
+    for pick in [follower, leader] {
+        let i = pick(e)?;
+        let rest: Vec<usize> = e.running().into_iter().filter(|m| *m != i).collect();
+        let (text, _) = match rest.len() {
+            4 => reconfig(e, rest[0], "", &(i + 1).to_string())?,
+            _ => replace(e, rest[0], &rest)?,
+        };
+        shown(e, &text)?;
+        e.stop(i)?;
+        writer.follow(e);
+        e.wait_all_serving(ELECTION)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn members_come_and_go_and_move() {
+    let steps: &[(&str, Step)] = &[
+        ("what is refused", what_is_refused),
+        ("3 become 5", three_become_five),
+        ("voters and observers change places", voters_and_observers_change_places),
+        ("all ports change", ports_change),
+        ("5 become 3", five_become_three),
+    ];
+    for list in chosen() {
+        if let Err(error) = run(&list, 3, config(), steps) {
+            panic!("{error:#}");
+        }
+    }
+}
+
+#[test]
+fn one_becomes_three() {
+    let steps: &[(&str, Step)] = &[("1 becomes 3", |e, _| {
+        join(e, 1, 0)?;
+        join(e, 2, 1)
+    })];
+    for list in chosen() {
+        let three = list.split(',').take(3).collect::<Vec<_>>().join(",");
+        if let Err(error) = run(&three, 1, config().line("standaloneEnabled", "false"), steps) {
+            panic!("{error:#}");
+        }
+    }
+}
