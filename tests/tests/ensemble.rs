@@ -14,7 +14,7 @@ use zk_testkit::process::{Config, Launcher};
 use zk_testkit::raw::Conn;
 use zk_testkit::request::{self, OPEN, READ_ONLY};
 
-use crate::support::env;
+use crate::support::{ensembles, env};
 
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java";
@@ -35,14 +35,11 @@ const LARGEST: usize = 2;
 /// How long an event or a deletion may take.
 const SOON: Duration = Duration::from_secs(15);
 
-/// The compositions to run: those named by hand, or these.
+/// The compositions to run.
 fn chosen(reference: &str, mixed: &[&str]) -> Vec<String> {
-    let only: String = env("ZKD_ENSEMBLE_ONLY", String::new());
-    if !only.is_empty() {
-        let size = reference.split(',').count();
-        return only.split(';').filter(|c| c.split(',').count() == size).map(str::to_owned).collect();
-    }
-    std::iter::once(reference).chain(mixed.iter().copied()).map(str::to_owned).collect()
+    let size = reference.split(',').count();
+    let all = ensembles("ZKD_ENSEMBLE_ONLY", reference, mixed);
+    all.into_iter().filter(|c| c.split(',').count() == size).collect()
 }
 
 fn config() -> Config {

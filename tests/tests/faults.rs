@@ -23,10 +23,10 @@ use zk_testkit::raw::Conn;
 use zk_testkit::request::OPEN;
 use zk_testkit::tree::Tree;
 
-use crate::support::env;
+use crate::support::{ensembles, env};
 
 const REFERENCE: &str = "java,java,java";
-const MIXED: &[&str] = &["java,zkd,zkd", "zkd,java,zkd"];
+const USUAL: &[&str] = &["zkd,zkd,zkd", "zkd,java,zkd"];
 
 /// A fault begins and ends; what it needs to end is what it returned.
 type Fault = (&'static str, fn(&mut Ensemble, &Net, Duration) -> anyhow::Result<()>);
@@ -95,12 +95,7 @@ const FAULTS: &[Fault] = &[
 
 #[test]
 fn promises_hold_under_faults() {
-    let only: String = env("ZKD_FAULTS_ONLY", String::new());
-    let mixed = if env("ZKD_ENSEMBLES", 0) == 1 { MIXED } else { &[] };
-    let lists: Vec<String> = match only.as_str() {
-        "" => std::iter::once(REFERENCE).chain(mixed.iter().copied()).map(str::to_owned).collect(),
-        some => some.split(';').map(str::to_owned).collect(),
-    };
+    let lists = ensembles("ZKD_FAULTS_ONLY", REFERENCE, USUAL);
     for list in lists {
         let mut kept = None;
         if let Err(error) = run(&list, &mut kept) {
@@ -170,11 +165,7 @@ fn run(list: &str, kept: &mut Option<Ensemble>) -> anyhow::Result<()> {
 /// its followers: nobody could be heard of meanwhile, and so nobody expires.
 #[test]
 fn sessions_outlive_a_halt_of_the_leader() {
-    let only: String = env("ZKD_FAULTS_ONLY", String::new());
-    if env("ZKD_ENSEMBLES", 0) == 1 {
-        let list = if only.is_empty() { "zkd,zkd,zkd" } else { &only };
-        halt_of_the_leader(list).unwrap_or_else(|e| panic!("{e:#}"));
-    }
+    halt_of_the_leader("zkd,zkd,zkd").unwrap_or_else(|e| panic!("{e:#}"));
 }
 
 fn halt_of_the_leader(list: &str) -> anyhow::Result<()> {

@@ -25,9 +25,6 @@ enum End {
 
 #[test]
 fn a_leader_that_is_told_to_stop_is_missed_for_a_moment() {
-    if env("ZKD_ENSEMBLES", 0) != 1 {
-        return;
-    }
     let mut e = Ensemble::start(&composition("zkd,zkd,zkd").unwrap(), ensemble::config()).unwrap();
     let mut gaps: Vec<(End, Duration)> = Vec::new();
     for _ in 0..env("ZKD_HANDOVER_ROUNDS", 1) {
@@ -96,9 +93,6 @@ fn gap(e: &mut Ensemble, end: End) -> anyhow::Result<Duration> {
 /// connection closes, whatever the member was.
 #[test]
 fn clients_have_their_replies_before_a_member_goes() {
-    if env("ZKD_ENSEMBLES", 0) != 1 {
-        return;
-    }
     for list in ["zkd,zkd,zkd", "java,zkd,zkd"] {
         let mut e = Ensemble::start(&composition(list).unwrap(), ensemble::config()).unwrap();
         // Member 3 leads, member 2 follows.

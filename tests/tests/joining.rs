@@ -20,9 +20,6 @@ type Scenario = (&'static str, &'static str, fn(&mut Ensemble) -> anyhow::Result
 
 #[test]
 fn blank_members_do_not_lose_what_others_have() {
-    if env("ZKD_ENSEMBLES", 0) != 1 {
-        return;
-    }
     let scenarios: &[Scenario] = &[
         ("a fresh ensemble, one by one", "zkd,zkd,zkd", fresh),
         ("a fresh ensemble with Java", "zkd,java,zkd", fresh),
@@ -40,9 +37,6 @@ fn blank_members_do_not_lose_what_others_have() {
 /// Java's own way: `db.autocreate=false` and the file `initialize`.
 #[test]
 fn a_blank_member_that_may_not_make_a_database_has_no_vote() {
-    if env("ZKD_ENSEMBLES", 0) != 1 {
-        return;
-    }
     let scenarios: &[Scenario] = &[
         ("reference", "java,java,java", marked_ones_only),
         ("zkd", "zkd,zkd,zkd", marked_ones_only),

@@ -44,9 +44,6 @@ type Lines = BTreeMap<&'static str, BTreeSet<String>>;
 
 #[test]
 fn words_of_members_have_the_lines_of_the_reference() {
-    if crate::support::env("ZKD_ENSEMBLES", 0) != 1 {
-        return;
-    }
     // The largest member with a vote leads, after it member 3.
     let list = composition("java,zkd,zkd,java,java:observer,zkd:observer").unwrap();
     let mut e = Ensemble::start(&list, ensemble::config()).unwrap();

@@ -18,21 +18,12 @@ use zk_testkit::raw::Conn;
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN};
 
-use crate::support::env;
+use crate::support::ensembles;
 
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java,java,java";
 /// The largest of the first three leads at first.
-const MIXED: &[&str] = &["zkd,zkd,zkd,zkd,zkd", "zkd,zkd,java,zkd,java", "java,java,zkd,java,zkd"];
-
-fn chosen() -> Vec<String> {
-    let only: String = env("ZKD_RECONFIG_ONLY", String::new());
-    if !only.is_empty() {
-        return only.split(';').map(str::to_owned).collect();
-    }
-    let mixed = if env("ZKD_ENSEMBLES", 0) == 1 { MIXED } else { &[] };
-    std::iter::once(REFERENCE).chain(mixed.iter().copied()).map(str::to_owned).collect()
-}
+const USUAL: &[&str] = &["zkd,zkd,zkd,zkd,zkd", "zkd,zkd,java,zkd,java"];
 
 fn config() -> Config {
     ensemble::config().line("reconfigEnabled", "true")
@@ -348,7 +339,7 @@ fn members_come_and_go_and_move() {
         ("all ports change", ports_change),
         ("5 become 3", five_become_three),
     ];
-    for list in chosen() {
+    for list in ensembles("ZKD_RECONFIG_ONLY", REFERENCE, USUAL) {
         if let Err(error) = run(&list, 3, config(), steps) {
             panic!("{error:#}");
         }
@@ -361,7 +352,7 @@ fn one_becomes_three() {
         join(e, 1, 0)?;
         join(e, 2, 1)
     })];
-    for list in chosen() {
+    for list in ensembles("ZKD_RECONFIG_ONLY", REFERENCE, USUAL) {
         let three = list.split(',').take(3).collect::<Vec<_>>().join(",");
         if let Err(error) = run(&three, 1, config().line("standaloneEnabled", "false"), steps) {
             panic!("{error:#}");

@@ -20,6 +20,17 @@ pub fn both() -> Vec<&'static dyn Launcher> {
     all.into_iter().filter(|l| only.is_empty() || l.name() == only).collect()
 }
 
+/// Ensembles to run on: those that `variable` names, separated by `;`, or `usual` ones. The
+/// reference alone proves the expectations; that it does so still is seen with `SLOW=1`.
+pub fn ensembles(variable: &str, reference: &str, usual: &[&str]) -> Vec<String> {
+    let only: String = env(variable, String::new());
+    if !only.is_empty() {
+        return only.split(';').map(str::to_owned).collect();
+    }
+    let reference = std::env::var_os("SLOW").map(|_| reference);
+    reference.into_iter().chain(usual.iter().copied()).map(str::to_owned).collect()
+}
+
 /// One named behaviour.
 pub type Row = (&'static str, fn(&Server) -> anyhow::Result<()>);
 
