@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use crossbeam_channel::Receiver;
-use zk_proto::quorum::election::{self, Address, Form, Hello, HelloVersion, Notification, PeerState};
+use zk_proto::quorum::election::{Address, Form, Hello, HelloVersion, Notification, PeerState};
 use zk_proto::quorum::packet::{FromLeader, FromLearner, LearnerInfo};
 use zk_proto::quorum::snap::SnapItem;
 use zk_proto::{Epoch, PeerId, StatPersisted, Zxid};
@@ -288,17 +288,13 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
+/// Reads one frame and not a byte more: the next one may be there already.
 fn read_vote(stream: &mut TcpStream) -> Notification {
-    let mut buf = BytesMut::new();
-    loop {
-        if let Some(body) = election::take_frame(&mut buf).unwrap() {
-            return Notification::decode(&body).unwrap();
-        }
-        let mut bytes = [0; 4096];
-        let n = stream.read(&mut bytes).unwrap();
-        assert!(n > 0, "closed");
-        buf.extend_from_slice(&bytes[..n]);
-    }
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    Notification::decode(&body.into()).unwrap()
 }
 
 #[test]
