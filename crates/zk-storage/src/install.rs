@@ -56,7 +56,7 @@ pub fn install(
     let zxid = tree.last_zxid();
     let path = snap.join(format!("{INSTALL}.{:x}", zxid.0));
     snapshot_file::write_tree_to(tree, &path, progress)?;
-    *generation += 1;
+    reader.next_generation(&mut generation);
     mirror.clear()?;
     replace_old(config, zxid, &path)?;
     drop(generation);

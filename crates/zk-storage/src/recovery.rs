@@ -11,7 +11,6 @@
 //!    handed to the host.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -380,13 +379,13 @@ fn clean(config: &StorageConfig) -> Result<()> {
     install::finish_pending(config)?;
     snapshot_file::remove_leftovers(snap)?;
     // ref: FileTxnIterator.goToNextLog / FileTxnLog: an empty last file is
-    // what a crash right after its creation leaves.
-    if let Some((_, path)) = names::list(log, names::LOG)?.pop() {
-        let len = fs::metadata(&path).map_err(|e| StorageError::io("read", &path, e))?.len();
-        if len == 0 {
-            disk::remove(&path)?;
-            disk::sync_dir(log)?;
-        }
+    // what a crash right after its creation leaves; a power cut leaves one of
+    // zeros. It would stand in the middle of the log once a new epoch begins.
+    if let Some((_, path)) = names::list(log, names::LOG)?.pop()
+        && log::is_blank(&path)?
+    {
+        disk::remove(&path)?;
+        disk::sync_dir(log)?;
     }
     Ok(())
 }

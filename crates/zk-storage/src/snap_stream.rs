@@ -2,6 +2,8 @@
 //! stream behind a SNAP packet from the mirror or from a tree, and back into a
 //! tree. The bytes of a piece: `zk_proto::quorum::snap`.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 use zk_proto::quorum::snap::{SnapItem, encode_node};
 use zk_proto::{Acl, SessionId, Zxid, path};
@@ -97,6 +99,7 @@ impl<E> Chunks<'_, E> {
 #[derive(Debug)]
 pub struct SnapLoader {
     loader: Loader,
+    acls: BTreeSet<i64>,
     nodes: u64,
     ended: bool,
 }
@@ -104,7 +107,7 @@ pub struct SnapLoader {
 impl SnapLoader {
     /// Before the first piece.
     pub fn new(options: TreeOptions) -> SnapLoader {
-        SnapLoader { loader: Tree::load_start(options), nodes: 0, ended: false }
+        SnapLoader { loader: Tree::load_start(options), acls: BTreeSet::new(), nodes: 0, ended: false }
     }
 
     /// Takes the next piece. An error says that it cannot be part of a tree;
@@ -113,7 +116,13 @@ impl SnapLoader {
         match item {
             SnapItem::Sessions(_) | SnapItem::Acls(_) => {}
             SnapItem::Session { id, timeout } => self.loader.session(id, timeout),
-            SnapItem::Acl { id, list } => self.loader.define_acl(id, list),
+            SnapItem::Acl { id, list } => {
+                // Ids are counted up from 1, one for each list.
+                if !(0..i64::from(u32::MAX)).contains(&id) || !self.acls.insert(id) {
+                    return Err(unusable(format!("the number {id} of an access control list")));
+                }
+                self.loader.define_acl(id, list);
+            }
             SnapItem::Node { path, data, acl, stat } => {
                 self.loader.node(&path, data, acl, stat).map_err(|e| unusable(e.to_string()))?;
                 self.nodes += 1;

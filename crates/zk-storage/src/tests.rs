@@ -265,24 +265,28 @@ fn a_hole_is_refused() {
 }
 
 #[test]
-fn a_torn_tail_and_an_empty_last_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let c = config(dir.path());
-    let mut s = start(&c).unwrap();
-    let entries = Writes::new(14).run(&mut Tree::new(TreeOptions::default()), 20);
-    append(&mut s, &entries);
-    drop(s);
-    let log = version(dir.path()).join("log.1");
-    let end = LogReader::after(&version(dir.path()), Zxid(18), None).unwrap().next().unwrap().unwrap().end;
-    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(end + 7).unwrap();
-    fs::write(version(dir.path()).join("log.14"), b"").unwrap();
-    let mut s = start(&c).unwrap();
-    assert_eq!(s.last_zxid, Zxid(19));
-    assert_eq!(s.report.tail.clone().unwrap().offset, end);
-    assert_eq!(names_of(dir.path(), LOG), ["log.1"]);
-    append(&mut s, &Writes::after(1, Zxid(19)).run(&mut tree_after(&entries[..19]), 5));
-    drop(s);
-    assert_eq!(start(&c).unwrap().last_zxid, Zxid(24));
+fn a_torn_tail_and_a_blank_last_file() {
+    // A power cut leaves zeros where a crash leaves nothing.
+    for blank in [0, 9000] {
+        let dir = tempfile::tempdir().unwrap();
+        let c = config(dir.path());
+        let mut s = start(&c).unwrap();
+        let entries = Writes::new(14).run(&mut Tree::new(TreeOptions::default()), 20);
+        append(&mut s, &entries);
+        drop(s);
+        let log = version(dir.path()).join("log.1");
+        let mut behind = LogReader::after(&version(dir.path()), Zxid(18), None).unwrap();
+        let end = behind.next().unwrap().unwrap().end;
+        fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(end + 7).unwrap();
+        fs::write(version(dir.path()).join("log.14"), vec![0; blank]).unwrap();
+        let mut s = start(&c).unwrap();
+        assert_eq!(s.last_zxid, Zxid(19));
+        assert_eq!(s.report.tail.clone().unwrap().offset, end);
+        assert_eq!(names_of(dir.path(), LOG), ["log.1"]);
+        append(&mut s, &Writes::after(1, Zxid(19)).run(&mut tree_after(&entries[..19]), 5));
+        drop(s);
+        assert_eq!(start(&c).unwrap().last_zxid, Zxid(24));
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod writer;
 pub use hole::Mended;
 pub(crate) use hole::{mend, remember_boot};
 pub use range::{LogPosition, find_in_log, read_range};
+pub(crate) use reader::is_blank;
 pub use reader::{LogReader, LogRecord, Tail};
 pub use writer::{LogOptions, LogWriter};
 

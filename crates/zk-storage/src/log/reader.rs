@@ -431,6 +431,14 @@ fn entry_payload(bytes: &[u8]) -> Option<&[u8]> {
     sound.then_some(payload)
 }
 
+/// Whether a file holds nothing, or nothing but zeros.
+pub(crate) fn is_blank(path: &Path) -> Result<bool> {
+    let file = disk::open_to_read(path)?;
+    let failed = |e| StorageError::io("read", path, e);
+    let len = file.metadata().map_err(failed)?.len();
+    only_zeros(&file, 0, len).map_err(failed)
+}
+
 /// Whether a file holds nothing but zeros from `from` on. Holes are skipped,
 /// because a padded file is mostly one.
 fn only_zeros(file: &File, from: u64, len: u64) -> std::io::Result<bool> {

@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,8 @@ struct Db {
     /// How often another state took the place of this one. Locked while one
     /// does, and while a state becomes a file.
     generation: Mutex<u64>,
+    /// The same for who only reads, and must not wait while a state becomes a file.
+    current: AtomicU64,
     /// Released after the database is closed: fields go in order.
     locks: Mutex<Vec<DirLock>>,
 }
@@ -156,6 +159,12 @@ impl Db {
 
     fn generation(&self) -> MutexGuard<'_, u64> {
         self.generation.lock().expect("nobody panics with it")
+    }
+
+    /// Another state takes the place of this one.
+    fn next_generation(&self, locked: &mut MutexGuard<'_, u64>) {
+        **locked += 1;
+        self.current.store(**locked, Ordering::Release);
     }
 
     fn fail(&self, source: rocksdb::Error) -> StorageError {
@@ -204,7 +213,13 @@ impl Mirror {
             Ok(db) => db,
             Err(source) => return Err((StorageError::Mirror { path, source }, Some(lock))),
         };
-        let db = Db { db, path, generation: Mutex::new(0), locks: Mutex::new(vec![lock]) };
+        let db = Db {
+            db,
+            path,
+            generation: Mutex::new(0),
+            current: AtomicU64::new(0),
+            locks: Mutex::new(vec![lock]),
+        };
         let applied = match view::applied(&db) {
             Ok(a) => a,
             Err(e) => return Err((e, db.into_lock())),

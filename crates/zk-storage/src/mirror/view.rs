@@ -1,5 +1,6 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
@@ -45,6 +46,11 @@ impl MirrorReader {
     /// As long as this is held, no other state takes the place of this one.
     pub(crate) fn generation(&self) -> MutexGuard<'_, u64> {
         self.db.generation()
+    }
+
+    /// Another state takes the place of this one.
+    pub(crate) fn next_generation(&self, locked: &mut MutexGuard<'_, u64>) {
+        self.db.next_generation(locked);
     }
 }
 
@@ -95,7 +101,7 @@ struct Row {
 
 impl<'m> MirrorView<'m> {
     pub(super) fn new(db: &'m Db) -> Result<MirrorView<'m>> {
-        let generation = *db.generation();
+        let generation = db.current.load(Ordering::Acquire);
         Self::of(db, generation)
     }
 

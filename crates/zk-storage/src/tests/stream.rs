@@ -147,3 +147,14 @@ fn streams_of_java_are_taken() {
     }
     assert!(n > 1, "{n} streams");
 }
+
+#[test]
+fn numbers_of_lists_that_cannot_be() {
+    let list = |id| SnapItem::Acl { id, list: Vec::new() };
+    for bad in [-2, i64::from(u32::MAX), i64::MAX] {
+        assert!(SnapLoader::new(TreeOptions::default()).take(list(bad)).is_err(), "{bad}");
+    }
+    let mut loader = SnapLoader::new(TreeOptions::default());
+    loader.take(list(1)).unwrap();
+    assert!(loader.take(list(1)).is_err(), "twice");
+}
