@@ -644,8 +644,12 @@ impl Leader {
             return self.leader_info(now, vec![id]);
         }
         link.stage = Stage::WaitEpoch;
-        // Observers are not counted, but what they have promised binds as well.
-        self.epoch = self.epoch.max(Epoch(accepted.0 + 1));
+        // Observers are not counted, but what they have promised binds as well. differs: what
+        // a stranger says does not; a single packet could use up the epochs.
+        let knows = |c: &EnsembleConfig| info.sid.is_some_and(|sid| c.members.contains_key(&sid));
+        if knows(&self.configs.active) || self.configs.last_seen.as_deref().is_some_and(knows) {
+            self.epoch = self.epoch.max(Epoch(accepted.0 + 1));
+        }
         if let Some(sid) = info.sid.filter(|_| !observer) {
             self.counted.insert(sid);
         }

@@ -657,10 +657,12 @@ impl Prep {
         }
         let Some(q) = tree.quota_prefix(path) else { return Ok(()) };
         let over = |limit: i64, used: i64| limit > -1 && used > limit;
-        if over(q.limits.count_hard, q.used.count + nodes) || over(q.limits.byte_hard, q.used.bytes + bytes) {
+        // What is used stands in a node that clients may write. Java's numbers wrap.
+        let (count, used) = (q.used.count.wrapping_add(nodes), q.used.bytes.wrapping_add(bytes));
+        if over(q.limits.count_hard, count) || over(q.limits.byte_hard, used) {
             return Err(RequestError::QuotaExceeded(q.prefix));
         }
-        if over(q.limits.count, q.used.count + nodes) || over(q.limits.bytes, q.used.bytes + bytes) {
+        if over(q.limits.count, count) || over(q.limits.bytes, used) {
             tracing::warn!(prefix = %q.prefix, "soft quota exceeded");
         }
         Ok(())

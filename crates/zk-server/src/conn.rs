@@ -26,6 +26,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use zk_admin::Word;
@@ -123,6 +124,8 @@ pub struct Conn {
     waker: RefCell<Option<Waker>>,
     /// The socket did not take all of `out`.
     blocked: Cell<bool>,
+    /// It closes, and the client has a time limit to take the rest.
+    lingering: Cell<bool>,
     /// It stands in the worker's list of connections to flush.
     pub dirty: Cell<bool>,
     /// Its task does not read until somebody wakes it.
@@ -167,6 +170,7 @@ impl Conn {
             worker,
             waker: RefCell::new(None),
             blocked: Cell::new(false),
+            lingering: Cell::new(false),
             dirty: Cell::new(false),
             paused: Cell::new(false),
             _admitted: admitted,
@@ -322,6 +326,14 @@ impl Conn {
             i.event_bytes = 0;
             if i.out.capacity() > limits::KEEP {
                 self.worker.give_back(std::mem::take(&mut i.out));
+            }
+        }
+        if i.closing && self.blocked.get() && !self.lingering.replace(true) {
+            // Whoever does not take the last words, for example a halted process, must not
+            // keep its place and what was written to it for ever.
+            let socket = SockRef::from(self.writer.as_ref());
+            if let Err(e) = socket.set_tcp_user_timeout(Some(limits::LAST_WORDS)) {
+                tracing::debug!(peer = %self.peer, "no time-out of a closing connection: {e}");
             }
         }
         if i.dead || i.closing || self.blocked.get() || was_blocked {

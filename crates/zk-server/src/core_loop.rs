@@ -115,6 +115,7 @@ impl Core {
         let told = disk.0.durable();
         let for_workers = shared.workers.iter().map(|_| Vec::new()).collect();
         let (member, held_back) = member.unzip();
+        let held_since = member.is_some().then(clock::mono);
         Self {
             shared,
             node,
@@ -127,7 +128,7 @@ impl Core {
             told,
             heard: HashMap::new(),
             heard_limit: 1024,
-            held_since: None,
+            held_since,
             for_workers,
             records: Vec::new(),
             unsynced: VecDeque::new(),
@@ -406,6 +407,10 @@ impl Core {
         }
         // Replies to what was applied come before the silence.
         self.flush_outputs();
+        // Who waits already, or was told not to, does so whatever roles come and go.
+        if !yes && self.shared.serving() != Serving::Yes {
+            return;
+        }
         self.held_since = (!yes).then_some(now.mono);
         let leads = || self.node.status().mode == zk_node::Mode::Leading;
         let refuses = self.member.as_ref().is_some_and(|m| !m.rules.leader_serves);
@@ -652,7 +657,7 @@ impl Core {
         if let Some(member) = &mut self.member {
             member.stop();
         }
-        drop(self.mirror.stop());
+        self.mirror.finish();
     }
 }
 

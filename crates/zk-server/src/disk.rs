@@ -208,7 +208,9 @@ impl MirrorHandle {
         let (reader, counted) = (self.reader.clone(), Arc::clone(&self.readers));
         let reader = reader.expect("nothing is read after the stop");
         spawn("snapshot", move || {
+            // Let go of in the opposite order: who waits for the count opens the database again.
             let _counted = counted;
+            let reader = reader;
             if is_ready.recv().is_ok() {
                 // A second call finds nobody who waits, which is no matter.
                 body(&reader, &|| {
@@ -231,6 +233,14 @@ impl MirrorHandle {
         }
         let thread = self.thread.take().expect("the mirror is stopped once");
         thread.join().expect("a panic aborts the process")
+    }
+
+    /// The same when the process ends: nobody who still reads is waited for.
+    pub fn finish(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join().expect("a panic aborts the process"));
+        }
     }
 
     /// Whether it has not been stopped.

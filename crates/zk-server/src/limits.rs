@@ -190,3 +190,6 @@ pub const LEAD_BIND_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often the loading of a snapshot is told.
 pub const LOADING_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a client may take for the last words of a connection that closes.
+pub const LAST_WORDS: Duration = Duration::from_secs(10);

@@ -417,7 +417,7 @@ impl Member {
             drop(mirror.stop());
             let r = match zk_storage::rewind(&self.storage, to, &mut |_| {}) {
                 Ok(r) => r,
-                Err(e @ StorageError::BaseNewer { .. }) => return Err(e),
+                Err(e) if asks_too_much(&e) => return Err(e),
                 Err(e) => cannot_go_on(&e),
             };
             self.restart(r.writer, to, r.mirror, log, mirror);
@@ -425,7 +425,11 @@ impl Member {
         } else {
             let dir = self.storage.log_version_dir();
             let base = shared.tree.read().last_zxid();
-            zk_storage::truncate(&dir, to, base).unwrap_or_else(|e| cannot_go_on(&e));
+            match zk_storage::truncate(&dir, to, base) {
+                Ok(()) => {}
+                Err(e) if asks_too_much(&e) => return Err(e),
+                Err(e) => cannot_go_on(&e),
+            }
             log.restart(LogWriter::new(&dir, to, self.storage.log.clone()), to, self.control.clone());
             None
         };
@@ -482,6 +486,11 @@ const MIN_LOG_LIMIT: u64 = 1 << 20;
 
 /// Bytes handed to a learner's queue at once.
 const STREAM_CHUNK: usize = 256 << 10;
+
+/// Whether the leader wants the log cut where it cannot be: then it has to send a snapshot.
+fn asks_too_much(e: &StorageError) -> bool {
+    matches!(e, StorageError::BaseNewer { .. } | StorageError::NotReached { .. } | StorageError::Gap { .. })
+}
 
 fn cannot_go_on(error: &StorageError) -> ! {
     tracing::error!("cannot follow the leader: {error}; the server stops");

@@ -63,7 +63,6 @@ impl Leader {
             // That of the opening below.
             generation: self.listeners.generation + 1,
             within: self.config.handshake_timeout,
-            max_packet: self.config.max_packet,
             common: self.common.clone(),
         };
         let handshake = move |stream, remote| admission.clone().admit(stream, remote);
@@ -155,7 +154,6 @@ impl Leader {
 struct Admission {
     generation: u64,
     within: Duration,
-    max_packet: usize,
     common: Common,
 }
 
@@ -179,8 +177,12 @@ impl Admission {
         let mut buf = BytesMut::new();
         net::sasl_accept(&mut stream, &mut buf, Port::Quorum).await?;
         let packet = loop {
-            match QuorumPacket::decode(&mut buf, self.max_packet)? {
+            match QuorumPacket::decode(&mut buf, limits::KEEP)? {
                 Some(packet) => break packet,
+                // It has some forty bytes and no identities.
+                None if buf.len() > limits::KEEP => {
+                    return Err(End::Bad("its first packet is too long".to_owned()));
+                }
                 None => net::read_more(&mut stream, &mut buf, limits::KEEP).await?,
             }
         };

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use zk_proto::quorum::packet::{FromLeader, QuorumPacket};
 use zk_proto::quorum::snap::SnapReader;
+use zk_proto::txn::LogEntry;
 use zk_proto::{PeerId, Zxid};
 use zk_tree::Tree;
 
@@ -230,12 +231,28 @@ impl LearnerTask {
 /// What a packet means; `None`: Java passes over it. ref: Follower.processPacket.
 fn decode(packet: &QuorumPacket) -> Result<Option<FromLeader>, End> {
     match FromLeader::from_packet(packet) {
-        Ok(message) => Ok(Some(message)),
+        Ok(message) => has_transaction(&message).map(|()| Some(message)),
         Err(DecodeError::Variant(kind)) if kind == packet.kind => {
             tracing::debug!(kind, "unexpected packet from the leader");
             Ok(None)
         }
         Err(e) => Err(End::Bad(e.to_string())),
+    }
+}
+
+/// What will be logged is a transaction, with the packet's zxid: a log that nobody can read
+/// would keep this member from ever starting again.
+fn has_transaction(message: &FromLeader) -> Result<(), End> {
+    let (FromLeader::Proposal { zxid, txn }
+    | FromLeader::Inform { zxid, txn }
+    | FromLeader::InformAndActivate { zxid, txn, .. }) = message
+    else {
+        return Ok(());
+    };
+    match LogEntry::decode(txn) {
+        Ok(entry) if entry.header.zxid == *zxid => Ok(()),
+        Ok(entry) => Err(End::Bad(format!("transaction {} in a packet of {zxid}", entry.header.zxid))),
+        Err(e) => Err(End::Bad(format!("transaction {zxid} does not decode: {e}"))),
     }
 }
 
@@ -266,5 +283,37 @@ impl Loader {
         }
         self.is_read.store(true, Ordering::Relaxed);
         Ok((sink.finish(zxid)?, self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_proto::quorum::packet::PacketKind;
+    use zk_proto::txn::{Txn, TxnHeader};
+    use zk_proto::{OpCode, SessionId, Xid};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_logged_ends_the_link() {
+        let header = TxnHeader {
+            session: SessionId(1),
+            cxid: Xid(0),
+            zxid: Zxid(7),
+            time: 0,
+            op: OpCode::CreateSession,
+        };
+        let mut txn = Vec::new();
+        LogEntry { header, txn: Txn::CreateSession { timeout: 1 }, digest: None }.encode(&mut txn);
+        let cut = txn[..txn.len() - 1].to_vec();
+        for kind in [PacketKind::Proposal, PacketKind::Inform] {
+            let read = |zxid, txn: &[u8]| {
+                decode(&QuorumPacket::with(kind, Zxid(zxid), Bytes::copy_from_slice(txn))).is_ok()
+            };
+            assert!(read(7, &txn));
+            assert!(!read(8, &txn), "another zxid");
+            assert!(!read(7, &cut), "cut off");
+            assert!(!read(7, &[]), "nothing");
+        }
     }
 }
