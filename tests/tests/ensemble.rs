@@ -393,13 +393,19 @@ fn errors_use_zxids(e: &mut Ensemble) -> anyhow::Result<()> {
 fn sync_then_read(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "sync")?;
+    // Java's leader answers a sync of its own client at once, though it may not have applied
+    // what a follower's client was told already. (ref: Leader.commit, CommitProcessor.needCommit)
+    let may_lag =
+        |i: usize| Ok::<_, anyhow::Error>(e.member(i).name() == "java" && e.role(i)? == Some(Role::Leader));
+    let lags = (0..cs.len()).map(may_lag).collect::<Result<Vec<_>, _>>()?;
     for n in 0..100 {
         let (writer, reader) = (n % cs.len(), (n / cs.len()) % cs.len());
         cs[writer].sync("/")?;
         let version = cs[writer].set_data(&dir, format!("{n}").as_bytes(), -1)?.version;
         cs[reader].sync(&dir)?;
         let read = cs[reader].get_data(&dir, false)?.1.version;
-        ensure!(read == version, "version {read} after a sync, {version} was acknowledged");
+        let fine = read == version || lags[reader] && read < version;
+        ensure!(fine, "member {}: version {read} after a sync, {version} was acknowledged", reader + 1);
     }
     close(cs)
 }

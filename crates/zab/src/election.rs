@@ -684,6 +684,10 @@ impl Election {
     /// itself says so. ref: FastLeaderElection.receivedFollowingNotification.
     fn weigh_settled(&mut self, from: PeerId, n: &Notification) {
         let Phase::Looking(search) = &mut self.phase else { return };
+        // They followed this member before it lost its disk.
+        if search.gathering.is_some() && n.leader == self.config.me {
+            return;
+        }
         let heard = Heard { vote: Vote::of(n), state: n.state, version: n.version() };
         let mut joins = false;
         if n.round == self.round {

@@ -65,6 +65,11 @@ impl History {
         Self { records: VecDeque::new(), bytes: 0, min_records, max_bytes }
     }
 
+    /// At least the newest `records` are kept from now on: those that the tree does not show.
+    pub fn make_room(&mut self, records: usize) {
+        self.min_records = self.min_records.max(records);
+    }
+
     /// Adds a committed record. The oldest ones go when there are too many.
     ///
     /// A record that is there already is passed over. One behind a hole

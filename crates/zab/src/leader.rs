@@ -772,6 +772,9 @@ impl Leader {
     /// ref: LearnerHandler.syncFollower, Leader.startForwarding.
     fn sync(&mut self, now: u64, id: LinkId, history: &History, disk: Option<&LogSpan>) {
         let (last, committed) = (self.last_txn(), self.committed);
+        // Before it leads, a snapshot lacks the end of the history: a learner that has it
+        // would lose its copy for a moment, and the leader's may be the only other one.
+        let force_snap = self.config.force_snap && self.is_established();
         let Some(link) = self.links.get_mut(&id) else { return };
         let (sid, learner) = (link.sid, link.last);
         let plan = plan(&SyncInput {
@@ -779,7 +782,7 @@ impl Leader {
             learner: if learner == committed { last } else { learner },
             last,
             history,
-            force_snap: self.config.force_snap,
+            force_snap,
             disk,
         });
         if plan == SyncPlan::NeedLog {

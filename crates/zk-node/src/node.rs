@@ -511,7 +511,11 @@ impl Node {
             Step::Truncated { to } => {
                 self.unapplied.retain(|r| r.zxid <= to);
                 self.history.truncate(to);
-                self.last = to;
+                // The beginning of an epoch is no transaction: the log ends before it.
+                self.last = match to.counter() {
+                    0 => self.unapplied.back().map_or(tree.last_zxid(), |r| r.zxid),
+                    _ => to,
+                };
                 None
             }
             Step::StandDown { close_all } => {
@@ -593,10 +597,12 @@ impl Node {
                     }
                 }
             }
-            (P::Append(r), _) => {
+            (P::Append(r), Role::Alone) => {
                 self.last = r.zxid;
                 Some(Output::Append(vec![Record { zxid: r.zxid, bytes: r.bytes }]))
             }
+            // The reign has ended: nobody hears of it, and its connection is about to close.
+            (P::Append(_), _) => None,
             (P::Forward(request), Role::Learning { .. }) => {
                 Some(self.to_leader(FromLearner::Request(request)))
             }
@@ -741,6 +747,7 @@ impl Node {
 
     fn begin_leading(&mut self, now: Now, tree: &Tree) -> Output {
         // Our whole log is history now. It is applied once a quorum has it.
+        self.history.make_room(self.unapplied.len());
         self.unapplied.iter().for_each(|r| self.history.push(r.clone()));
         let config = LeaderConfig {
             me: self.config.me,
@@ -831,6 +838,8 @@ impl Node {
     pub fn reloaded(&mut self, last: Zxid, recent: Vec<Record>, may_vote: bool) {
         self.last = last;
         self.may_vote = may_vote;
+        // The tree that was read shows the whole log.
+        self.unapplied.clear();
         self.history.clear();
         recent.into_iter().for_each(|r| self.history.push(r));
     }

@@ -299,6 +299,15 @@ impl Conn {
         }
     }
 
+    /// Whether so long nothing was heard of the client that it may speak elsewhere: clients
+    /// ping after a third of the time-out and go after two thirds. What its old connection
+    /// still brings must not come behind newer requests.
+    pub fn is_silent(&self, now: u64) -> bool {
+        let i = self.inner.borrow();
+        let heard = i.heard.as_ref().map_or(now, |h| h.load(Ordering::Relaxed));
+        i.phase == Phase::Open && now.saturating_sub(heard) > u64::try_from(i.timeout).unwrap_or(0) / 2
+    }
+
     /// Whether the client has closed its side, whatever it has sent before.
     pub fn has_left(&self) -> bool {
         let flags = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);

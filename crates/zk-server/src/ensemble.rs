@@ -111,9 +111,22 @@ impl Identity {
         Ok(Some(Self { me: PeerId(me), active: parse(&e.membership)?, last_seen }))
     }
 
+    /// A reconfiguration that was logged counts as proposed, also if its file was lost: no
+    /// quorum without its voters may elect this member.
+    fn see(&mut self, tree: &Tree) {
+        let logged = tree
+            .get(zk_proto::path::CONFIG)
+            .and_then(|n| EnsembleConfig::parse(std::str::from_utf8(n.data()?).ok()?).ok());
+        let known = self.last_seen.as_ref().unwrap_or(&self.active).version;
+        if let Some(logged) = logged.filter(|c| c.version > known) {
+            tracing::warn!(version = %logged.version, "the log has newer members than the configuration's files");
+            self.last_seen = Some(logged);
+        }
+    }
+
     /// Makes the member out of what its disk has.
     pub fn join(
-        self,
+        mut self,
         config: &Config,
         pipeline: PipelineConfig,
         recovered: &mut Recovered,
@@ -123,6 +136,9 @@ impl Identity {
         let last = recovered.tree.last_zxid();
         let (accepted, current) = epochs(&storage, last)?;
         let mut held_back = std::mem::take(&mut recovered.held_back);
+        if config.ensemble.reconfig_enabled {
+            self.see(&recovered.tree);
+        }
         held_back.merge(&mut write_config(&mut recovered.tree, &self.active).touched);
         let e = &config.ensemble;
         let node_config = NodeConfig {

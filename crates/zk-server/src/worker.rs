@@ -242,8 +242,15 @@ impl Worker {
                 c.inner.borrow_mut().dead = true;
                 return c.wake();
             }
-            if serving == Serving::Yes && c.has_left() {
+            let moved = match serving {
+                Serving::Yes => c.has_left(),
+                // A new leader will not know where such a client speaks now.
+                Serving::Held => c.is_silent(clock::mono()),
+                Serving::No => false,
+            };
+            if moved {
                 c.inner.borrow_mut().dead = true;
+                c.wake();
             }
             c.wake_if_paused();
         });

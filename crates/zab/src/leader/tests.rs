@@ -328,7 +328,7 @@ fn refused_learners() {
 }
 
 #[test]
-fn before_it_leads_a_snapshot_is_followed_by_the_rest_of_the_history() {
+fn before_it_leads_no_snapshot_is_forced() {
     let configs = Configs::new(config(MEMBERS, 0));
     let mut t = Test::with(LeaderConfig { force_snap: true, ..leader_config() }, configs, E1 + 3);
     t.up(1).packet(1, info(2, false, 1)).quiet().packet(1, ack_epoch(E1 + 5, 1));
@@ -340,11 +340,7 @@ fn before_it_leads_a_snapshot_is_followed_by_the_rest_of_the_history() {
     t.check(expect![[r#"
         1: ACKEPOCH 0x100000005
             StoreCurrentEpoch(Epoch(2))
-            StreamSnapshot { link: LinkId(1), zxid: Zxid(4294967299) }
-            -> 1: PROPOSAL 0x100000004
-            -> 1: COMMIT 0x100000004
-            -> 1: PROPOSAL 0x100000005
-            -> 1: COMMIT 0x100000005
+            -> 1: DIFF 0x100000005
             -> 1: NEWLEADER 0x200000000
         1: ACK 0x200000000
             Established { epoch: Epoch(2) }
