@@ -30,6 +30,7 @@ need() {
 need cargo cargo
 need c++ g++
 need strace strace
+need ip iproute2
 libclang=$(find /usr/lib/llvm-*/lib -name 'libclang.so*' 2>/dev/null | head -n 1)
 [ -n "$libclang" ] || need libclang.so libclang-dev clang
 

@@ -266,6 +266,8 @@ fn hold_back(
             new_mirror(config, lock, &tree, progress)?
         }
     };
+    // The base may be a snapshot of a leader of Java.
+    tree.expect_later_transactions();
     let keep = Keep { recent: true, touched: true, mirror: None };
     let replay = replay(&mut tree, &base, &log, keep, progress)?;
     let report = replay.report(&tree, base, passed_over);

@@ -147,7 +147,9 @@ impl SnapLoader {
         if self.nodes == 0 {
             return Err(unusable("it has no nodes"));
         }
-        Ok(self.loader.finish(last_zxid))
+        let mut tree = self.loader.finish(last_zxid);
+        tree.expect_later_transactions();
+        Ok(tree)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the tests of several modules need.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use bytes::Bytes;
@@ -30,10 +30,19 @@ pub(crate) fn image(dir: &Path) -> tempfile::TempDir {
         }
         Ok(())
     }
+    fn names(dir: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+        let mut all: Vec<_> = entries.flat_map(|p| if p.is_dir() { names(&p) } else { vec![p] }).collect();
+        all.sort();
+        all
+    }
+    // RocksDB tidies up behind a flush: a copy in the middle of that is no state that ever was.
     loop {
         let out = tempfile::tempdir().unwrap();
+        let before = names(dir);
         match copy(dir, out.path()) {
-            Ok(()) => return out,
+            Ok(()) if names(dir) == before => return out,
+            Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => panic!("cannot copy {}: {e}", dir.display()),
         }

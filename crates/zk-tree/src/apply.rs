@@ -112,8 +112,11 @@ impl Tree {
         let result = self.apply_txn(&entry.header, entry.header.op, &entry.txn, effects);
         let zxid = entry.header.zxid;
         self.last_zxid = self.last_zxid.max(zxid);
+        self.settle(entry.digest.as_ref());
         if self.pending_digest.is_some() {
             self.compare_pending_digest(zxid);
+        } else if self.unsettled > 0 {
+            self.unsettled -= 1;
         } else if zxid.0 % DIGEST_LOG_INTERVAL == 0 {
             if self.digest_log.len() == DIGEST_LOG_LIMIT {
                 self.digest_log.pop_front();
@@ -142,11 +145,18 @@ impl Tree {
         }
     }
 
+    /// The first digest that matches shows that the tree holds nothing that comes later.
+    fn settle(&mut self, expected: Option<&TxnDigest>) {
+        if expected.is_some_and(|d| d.version == TxnDigest::VERSION && d.tree == self.digest) {
+            self.unsettled = 0;
+        }
+    }
+
     /// ref: DataTree.compareDigest.
     fn compare_digest(&mut self, zxid: Zxid, expected: &TxnDigest) {
         let comparable =
             self.options.digest && self.pending_digest.is_none() && expected.version == TxnDigest::VERSION;
-        if !comparable || self.digest == expected.tree {
+        if !comparable || self.unsettled > 0 || self.digest == expected.tree {
             return;
         }
         if self.digest_mismatches == 0 {

@@ -41,6 +41,10 @@ pub(crate) const DIGEST_LOG_INTERVAL: i64 = 128;
 /// How many of these notes are kept. ref: DataTree.DIGEST_LOG_LIMIT.
 pub(crate) const DIGEST_LOG_LIMIT: usize = 1024;
 
+/// Transactions after which a state that came from another server must be sound: more than a
+/// leader commits while it sends a large tree.
+const UNSETTLED_TXNS: u32 = 1_000_000;
+
 /// The data tree.
 #[derive(Debug)]
 pub struct Tree {
@@ -54,6 +58,8 @@ pub struct Tree {
     /// What a fuzzy snapshot's digest must be once this zxid is applied; until
     /// then nothing is compared.
     pub(crate) pending_digest: Option<(Zxid, u64)>,
+    /// Transactions in which the first matching digest is waited for.
+    pub(crate) unsettled: u32,
     pub(crate) data_size: u64,
     /// No set is empty.
     pub(crate) ephemerals: BTreeMap<SessionId, BTreeSet<NodeId>>,
@@ -91,6 +97,7 @@ impl Tree {
             digest_log: VecDeque::new(),
             digest_mismatches: 0,
             pending_digest: None,
+            unsettled: 0,
             // Java has the root under two names, and counts both.
             data_size: 1 + data.map_or(0, <[u8]>::len) as u64,
             ephemerals: BTreeMap::new(),
@@ -174,6 +181,15 @@ impl Tree {
         if zxid == self.last_zxid {
             self.compare_pending_digest(zxid);
         }
+    }
+
+    /// The state may contain transactions behind its zxid: a leader of Java sends its tree
+    /// while it changes. Until a transaction's digest is the tree's no digest is noted and no
+    /// difference counted; one that never comes is given up after [`UNSETTLED_TXNS`].
+    ///
+    /// differs: Java counts differences, and shows digests, that mean nothing.
+    pub fn expect_later_transactions(&mut self) {
+        self.unsettled = UNSETTLED_TXNS;
     }
 
     /// Number of nodes as Java counts them: the root has two names.

@@ -168,7 +168,8 @@ fn an_own_mirror_is_believed() {
         let copy = image(dir.path());
         for way in ways(copy.path()) {
             let s = start(&way).unwrap();
-            assert_eq!(s.report.base, Base::Mirror { zxid: model.last_zxid() }, "round {round}");
+            let base = Base::Mirror { zxid: model.last_zxid() };
+            assert_eq!(s.report.base, base, "round {round}: {:?}", s.report.passed_over);
             assert_eq!(contents(&s.tree), contents(&model), "round {round}");
         }
         if round % 5 == 4 {

@@ -10,7 +10,7 @@ mod watches;
 use std::collections::{BTreeMap, BTreeSet};
 
 use zk_proto::client::EventType;
-use zk_proto::txn::{CreateTxn, LogEntry, Txn, TxnHeader};
+use zk_proto::txn::{CreateTxn, LogEntry, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, OpCode, SessionId, StatPersisted, Xid, Zxid};
 
 use crate::{Effects, Node, Tree, TreeOptions, TxnResult};
@@ -465,4 +465,27 @@ fn a_parent_older_than_its_child_catches_up() {
         assert!(s.fx.fired.is_empty());
         check_sums(&s.tree, &dump(&s.tree));
     }
+}
+
+#[test]
+fn digests_count_from_the_first_that_matches() {
+    let mut tree = Tree::new(TreeOptions::default());
+    tree.expect_later_transactions();
+    let mut effects = Effects::default();
+    let mut apply = |zxid: i64, off: u64| {
+        let header = TxnHeader {
+            session: SessionId(zxid),
+            cxid: Xid(0),
+            zxid: Zxid(zxid),
+            time: 0,
+            op: OpCode::CreateSession,
+        };
+        let digest = TxnDigest { version: TxnDigest::VERSION, tree: tree.digest() + off };
+        let entry = LogEntry { header, txn: Txn::CreateSession { timeout: 1 }, digest: Some(digest) };
+        tree.apply(&entry, &mut effects);
+        (tree.digest_mismatches(), tree.digest_log().count())
+    };
+    assert_eq!(apply(128, 1), (0, 0));
+    assert_eq!(apply(256, 0), (0, 1));
+    assert_eq!(apply(384, 1), (1, 2));
 }
