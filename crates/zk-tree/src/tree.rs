@@ -185,7 +185,7 @@ impl Tree {
 
     /// The state may contain transactions behind its zxid: a leader of Java sends its tree
     /// while it changes. Until a transaction's digest is the tree's no digest is noted and no
-    /// difference counted; one that never comes is given up after [`UNSETTLED_TXNS`].
+    /// difference counted; one that never comes is given up after a million transactions.
     ///
     /// differs: Java counts differences, and shows digests, that mean nothing.
     pub fn expect_later_transactions(&mut self) {
