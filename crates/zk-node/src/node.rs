@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zab::config::{Configs, EnsembleConfig};
 use zab::election::{Election, ElectionConfig, ElectionOutput};
 use zab::history::{History, MIN_RECORDS, Record};
-use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput, LinkId};
+use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput};
 use zab::learner::{Learner, LearnerConfig, LearnerInput, LearnerOutput, LearnerStart};
 use zk_pipeline::{LinkRef, Now, Pipeline, PipelineConfig};
 use zk_proto::client::WriteRequest;
@@ -1011,9 +1011,4 @@ impl Node {
 pub fn proposal_and_commit(record: Record) -> [FromLeader; 2] {
     let zxid = record.zxid;
     [FromLeader::Proposal { zxid, txn: record.bytes }, FromLeader::Commit { zxid }]
-}
-
-/// A learner's connection under the name that the pipeline knows it by.
-pub fn link_ref(link: LinkId) -> LinkRef {
-    LinkRef(link.0)
 }

@@ -57,8 +57,6 @@ pub struct CoreReport {
 pub struct MemberReport {
     /// What it is.
     pub node: zk_node::Status,
-    /// Text of the active configuration.
-    pub membership: String,
     /// A learner's sessions with their time-outs in ms, in order.
     pub known: Vec<(SessionId, i32)>,
 }
@@ -197,15 +195,9 @@ impl Core {
         // commit that this thread would do itself.
         let shared = Arc::clone(&self.shared);
         let tree = shared.tree.read();
-        let mut batch = Some(first);
+        let mut first = Some(first);
         for _ in 0..limits::CORE_ROUND {
-            let Some(inputs) = batch.take() else { break };
-            for input in inputs {
-                self.node.handle(now, zk_node::Input::Client(input), &tree);
-            }
-            batch = self.inputs.try_recv().ok();
-        }
-        if let Some(inputs) = batch {
+            let Some(inputs) = first.take().or_else(|| self.inputs.try_recv().ok()) else { break };
             for input in inputs {
                 self.node.handle(now, zk_node::Input::Client(input), &tree);
             }
@@ -641,7 +633,7 @@ impl Core {
             known.extend(self.node.pipeline().sessions().timeouts());
             known.sort_unstable();
         }
-        MemberReport { node, membership: self.node.configs().active.to_text(), known }
+        MemberReport { node, known }
     }
 
     /// Everything that was asked becomes durable, is applied and mirrored.

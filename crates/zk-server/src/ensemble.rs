@@ -81,7 +81,7 @@ pub fn conf(config: &Config) -> Option<ConfMember> {
         election_ports: addresses.iter().map(|a| a.election_port).collect(),
         quorum_ports: addresses.iter().map(|a| a.quorum_port).collect(),
         observer: mine.is_some_and(|s| s.peer_type == PeerType::Observer),
-        membership: Some(text(&e.membership)),
+        membership: EnsembleConfig::parse(&text(&e.membership)).ok().map(|c| c.to_text()),
     })
 }
 

@@ -243,7 +243,7 @@ impl Member {
                 self.commands.push(PeerCommand::Lead(ports));
             }
             Output::StopLeading => self.commands.push(PeerCommand::StopLeading),
-            Output::ToLearners { links, message } => self.queue(links, &[message.to_packet()]),
+            Output::ToLearners { links, message } => self.queue(links, &message.to_packet()),
             Output::CloseLink { link, why } => {
                 tracing::info!(link = link.0, why, "learner's connection closed");
                 self.commands.push(PeerCommand::CloseLink(link));
@@ -257,7 +257,7 @@ impl Member {
                 self.commands.push(PeerCommand::Follow { attempt, leader, addresses, try_for, retry_delay });
             }
             Output::ToLeader { attempt, message } => {
-                let packets = encode(&[message.to_packet()]);
+                let packets = encode(&message.to_packet());
                 self.commands.push(PeerCommand::ToLeader { attempt, packets });
             }
             Output::Unfollow => {
@@ -299,8 +299,8 @@ impl Member {
         zk_storage::write_epoch(&dir, file, epoch).unwrap_or_else(|e| give_up(&e));
     }
 
-    fn queue(&mut self, links: Vec<LinkId>, packets: &[QuorumPacket]) {
-        self.commands.push(PeerCommand::ToLearners { links, packets: encode(packets) });
+    fn queue(&mut self, links: Vec<LinkId>, packet: &QuorumPacket) {
+        self.commands.push(PeerCommand::ToLearners { links, packets: encode(packet) });
     }
 
     /// Reading the log takes a while: it is done elsewhere, and the answer comes as an input.
@@ -366,7 +366,7 @@ impl Member {
         shared: &Arc<Shared>,
         mirror: &MirrorHandle,
     ) {
-        self.queue(vec![link], &[FromLeader::Snap { zxid }.to_packet()]);
+        self.queue(vec![link], &FromLeader::Snap { zxid }.to_packet());
         let (sender, stream) = if settled { bounded(limits::STREAM_CHUNKS) } else { unbounded() };
         let pieces = Pieces(sender);
         if settled {
@@ -497,8 +497,8 @@ fn cannot_go_on(error: &StorageError) -> ! {
     std::process::exit(EXIT_SYNC)
 }
 
-fn encode(packets: &[QuorumPacket]) -> Bytes {
+fn encode(packet: &QuorumPacket) -> Bytes {
     let mut out = BytesMut::new();
-    packets.iter().for_each(|p| p.encode(&mut out));
+    packet.encode(&mut out);
     out.freeze()
 }

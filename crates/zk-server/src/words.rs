@@ -126,9 +126,6 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Option<Serving> {
             let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             Sizes { last: size(p.last), min: size(p.min), max: size(p.max) }
         });
-        if let Some(conf) = &mut serving.conf.member {
-            conf.membership = Some(status.membership.clone());
-        }
     }
     if needs.sessions {
         serving.sessions = sessions(&core);
