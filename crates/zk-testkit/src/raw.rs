@@ -236,6 +236,15 @@ impl Conn {
         Ok(Some(frame))
     }
 
+    /// Says that nothing more comes; what the server sends can still be read.
+    pub fn finish_sending(&self) -> anyhow::Result<()> {
+        match self.stream.shutdown(std::net::Shutdown::Write) {
+            // The server was first.
+            Err(e) if e.kind() == ErrorKind::NotConnected => Ok(()),
+            other => other.context("end of sending"),
+        }
+    }
+
     /// Whether the server closes the connection within this time. Frames that
     /// come before are dropped, events are kept.
     pub fn closes_within(&mut self, wait: Duration) -> anyhow::Result<bool> {

@@ -176,7 +176,11 @@ impl Side {
             Step::Drop { .. } => {
                 let ping = Request { xid: -2, op: 11, body: Vec::new() };
                 self.replies(slot, &[ping], &mut out)?;
-                self.conns[slot] = None;
+                // Gone only when the server says so, see `KNOWN`.
+                if let Some(conn) = &self.conns[slot] {
+                    conn.finish_sending()?;
+                    self.read_until_close(slot, &mut out)?;
+                }
             }
         }
         self.sort_closes(&mut out);
