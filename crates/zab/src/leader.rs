@@ -270,6 +270,8 @@ pub struct Leader {
     tick: u64,
     count_round: bool,
     aside: Option<Aside>,
+    /// It is a follower's side of its observers: others lead.
+    relays: bool,
     out: Vec<LeaderOutput>,
 }
 
@@ -287,7 +289,29 @@ impl Leader {
     /// leads at once.
     pub fn new(config: LeaderConfig, configs: Configs, start: Start, now: u64) -> Self {
         let start = Start { last: start.last.max(start.applied), ..start };
-        let mut leader = Self {
+        let mut leader = Self::with(config, configs, start);
+        leader.deadline = now + leader.init_ms();
+        leader.try_epoch(now, None);
+        leader
+    }
+
+    /// The side of a follower that serves observers: see [`crate::observer_master`].
+    pub(crate) fn of_observers(
+        config: LeaderConfig,
+        configs: Configs,
+        epoch: Epoch,
+        committed: Zxid,
+        now: u64,
+    ) -> Self {
+        let start = Start { accepted: epoch, current: epoch, last: committed, applied: committed };
+        let mut leader = Self::with(config, configs, start);
+        (leader.relays, leader.phase, leader.epoch) = (true, Phase::Serving, epoch);
+        leader.next_round = now + leader.round_ms();
+        leader
+    }
+
+    fn with(config: LeaderConfig, configs: Configs, start: Start) -> Self {
+        Self {
             deadline: 0,
             epoch: Epoch(start.accepted.0.saturating_add(1)),
             counted: BTreeSet::from([config.me]),
@@ -306,11 +330,9 @@ impl Leader {
             tick: 0,
             count_round: false,
             aside: None,
+            relays: false,
             out: Vec::new(),
-        };
-        leader.deadline = now + leader.init_ms();
-        leader.try_epoch(now, None);
-        leader
+        }
     }
 
     /// Gives up the office so that the others need not find out by themselves:
@@ -589,7 +611,9 @@ impl Leader {
                 };
                 self.out.extend(touched.into_iter().map(touch));
             }
-            FromLearner::Request(request) if active && request.op == OpCode::Sync => self.sync_request(id),
+            FromLearner::Request(request) if active && request.op == OpCode::Sync && !self.relays => {
+                self.sync_request(id);
+            }
             FromLearner::Request(_) if active && self.aside.is_some() => {}
             FromLearner::Request(request) if active => {
                 self.out.push(LeaderOutput::Request { link: id, request });
@@ -625,6 +649,9 @@ impl Leader {
     ) {
         if let Some(why) = self.refusal(accepted, &info) {
             return self.close(id, why);
+        }
+        if self.relays && !observer {
+            return self.close(id, "only observers are served here");
         }
         let limits = u64::from(self.config.init_limit) + u64::from(self.config.sync_limit);
         let (deadline, alive_until) = (now + self.init_ms(), self.tick + limits);
@@ -710,8 +737,16 @@ impl Leader {
     /// ACKEPOCH. ref: Leader.waitForEpochAck.
     fn ack_epoch(&mut self, now: u64, id: LinkId, last: Zxid, current: Option<Epoch>, history: &mut History) {
         let deadline = now + self.init_ms();
+        let known = self.committed.max(self.epoch_begin());
+        let ahead = self.relays && last.epoch() == self.epoch && last > known;
         let Some(link) = self.links.get_mut(&id) else { return };
         link.last = last;
+        // What it has of this epoch was committed when its last leader told it, and is about to
+        // be heard of here. differs: Java has it cut its log, and its clients would see the past.
+        if ahead {
+            (link.stage, link.deadline) = (Stage::Ahead, Some(deadline));
+            return;
+        }
         if self.phase > Phase::EpochAcks {
             return self.sync(now, id, history, None);
         }
@@ -771,7 +806,8 @@ impl Leader {
     /// hear all that comes: between these nothing is proposed or committed.
     /// ref: LearnerHandler.syncFollower, Leader.startForwarding.
     fn sync(&mut self, now: u64, id: LinkId, history: &History, disk: Option<&LogSpan>) {
-        let (last, committed) = (self.last_txn(), self.committed);
+        let (last, begin) = (self.last_txn(), self.epoch_begin());
+        let before_all = self.committed <= begin;
         // Before it leads, a snapshot lacks the end of the history: a learner that has it
         // would lose its copy for a moment, and the leader's may be the only other one.
         let force_snap = self.config.force_snap && self.is_established();
@@ -779,7 +815,7 @@ impl Leader {
         let (sid, learner) = (link.sid, link.last);
         let plan = plan(&SyncInput {
             // Who has seen the begin of the epoch has what was before it.
-            learner: if learner == committed { last } else { learner },
+            learner: if learner == begin && before_all { last } else { learner },
             last,
             history,
             force_snap,
@@ -1054,11 +1090,51 @@ impl Leader {
     }
 }
 
+/// What only a follower's side of its observers does.
+impl Leader {
+    /// Hands on what the own leader has committed; the history has it already. `designated`:
+    /// it puts a configuration in force, under which this one leads.
+    /// ref: ObserverMaster.proposalCommitted, informAndActivate.
+    pub(crate) fn inform(
+        &mut self,
+        now: u64,
+        record: &Record,
+        designated: Option<PeerId>,
+        history: &History,
+    ) {
+        let (zxid, txn) = (record.zxid, record.bytes.clone());
+        (self.committed, self.last_proposed) = (zxid, zxid);
+        let observers = self.receivers(true);
+        let message = match designated {
+            Some(designated) => FromLeader::InformAndActivate { zxid, designated, txn },
+            None => FromLeader::Inform { zxid, txn },
+        };
+        self.send(observers, message);
+        let ready = |l: &Link| l.stage == Stage::Ahead && l.last <= zxid;
+        let ready: Vec<_> = self.links.iter().filter(|(_, l)| ready(l)).map(|(id, _)| *id).collect();
+        for id in ready {
+            self.sync(now, id, history, None);
+        }
+    }
+
+    /// A sync of a learner is through, behind all that was committed before.
+    pub(crate) fn synced(&mut self, link: LinkId) {
+        if self.links.contains_key(&link) {
+            self.send(vec![link], FromLeader::Sync);
+        }
+    }
+
+    /// The configurations as the member knows them by now.
+    pub(crate) fn set_configs(&mut self, configs: Configs) {
+        self.configs = configs;
+    }
+}
+
 /// Signs of life.
 impl Leader {
     /// Twice a tick. ref: the loop in Leader.lead.
     fn round(&mut self, now: u64) {
-        if self.count_round {
+        if self.count_round && !self.relays {
             self.tick += 1;
             let alive = self.links.values().filter(|l| l.stage > Stage::Info && l.alive_until >= self.tick);
             let mut ids: BTreeSet<_> = alive.filter_map(|l| self.vote(l)).collect();

@@ -43,8 +43,32 @@ pub struct Settings {
     pub force_snap: bool,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
+    /// Followers serve observers.
+    pub observer_master: bool,
     /// The members.
     pub configs: Configs,
+}
+
+/// Where learners connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// At a leader.
+    Quorum,
+    /// At a follower.
+    Observers,
+}
+
+/// An attempt to connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Dial {
+    /// Its number.
+    pub attempt: u64,
+    /// Whom.
+    pub leader: usize,
+    /// Where.
+    pub port: Port,
+    /// Until when.
+    pub until: u64,
 }
 
 /// When an armed crash happens.
@@ -96,9 +120,9 @@ pub struct Live {
     /// What made it.
     pub chain: Chain,
     /// Whether the quorum port is open.
-    pub listening: bool,
-    /// Whom it dials: attempt, place, until when.
-    pub dial: Option<(u64, usize, u64)>,
+    pub listening: Option<Port>,
+    /// Whom it dials.
+    pub dial: Option<Dial>,
     /// Its connection to the leader.
     pub leader_link: Option<(u64, usize)>,
     /// Until when it is busy, us.
@@ -263,6 +287,8 @@ impl Member {
             multi_address: false,
             force_snap: s.force_snap,
             commit_log_count: None,
+            observer_master: s.observer_master,
+            reconnect_delay_ms: 0,
         };
         let pipeline = PipelineConfig {
             tick_ms: s.tick_ms,
@@ -276,7 +302,7 @@ impl Member {
             node,
             tree,
             chain,
-            listening: false,
+            listening: None,
             dial: None,
             leader_link: None,
             busy_until: w.now,
@@ -590,10 +616,11 @@ impl Member {
             }
             // Nobody is told to leave here.
             Output::Left => {}
-            Output::Lead => self.running().listening = true,
+            Output::Lead => self.running().listening = Some(Port::Quorum),
+            Output::ServeObservers => self.running().listening = Some(Port::Observers),
             Output::StopLeading => {
                 let live = self.running();
-                live.listening = false;
+                live.listening = None;
                 for link in std::mem::take(&mut live.links) {
                     self.close_link(w, link);
                 }
@@ -629,13 +656,14 @@ impl Member {
                 self.tell_later(w, Input::Streamed(link));
             }
             Output::StreamSnapshot { link, zxid } => self.stream_snapshot(w, link, zxid),
-            Output::Follow { attempt, leader } => {
+            Output::Follow { attempt, leader, observer_port } => {
                 let try_for = self.settings.tick_ms * u64::from(self.settings.init_limit) * 1000;
                 let (leader, until) = (usize::try_from(leader.0 - 1).expect("a member"), w.now + try_for);
                 let live = self.running();
                 live.snapshot = None;
                 live.came.clear();
-                live.dial = Some((attempt, leader, until));
+                let port = if observer_port { Port::Observers } else { Port::Quorum };
+                live.dial = Some(Dial { attempt, leader, port, until });
                 let at = self.departs(w) + w.delay();
                 w.at(at, Event::Dial(self.index, self.incarnation, attempt));
             }
