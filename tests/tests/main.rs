@@ -15,6 +15,7 @@ mod handover;
 mod joining;
 mod limits;
 mod member_words;
+mod observers;
 mod reconfig;
 mod rolling;
 mod support;

@@ -168,7 +168,7 @@ fn run(list: &str, first: usize, config: Config, steps: &[(&str, Step)]) -> anyh
 }
 
 /// Some join and some leave.
-fn reconfig(e: &Ensemble, via: usize, joining: &str, leaving: &str) -> anyhow::Result<(String, Stat)> {
+pub fn reconfig(e: &Ensemble, via: usize, joining: &str, leaving: &str) -> anyhow::Result<(String, Stat)> {
     let body = request::reconfig(Some(joining.as_bytes()), Some(leaving.as_bytes()), None, -1);
     ask(e, via, &body).with_context(|| format!("reconfig of {joining} and {leaving}"))
 }
@@ -200,7 +200,7 @@ fn ask(e: &Ensemble, via: usize, body: &[u8]) -> anyhow::Result<(String, Stat)> 
 }
 
 /// Waits until all running members serve and show this text.
-fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
+pub fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
     let has = |e: &Ensemble, i: usize| -> anyhow::Result<bool> {
         let mut conn = Conn::open(e.addr(i), 10_000)?;
         conn.sync("/")?;
@@ -213,7 +213,7 @@ fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
     e.wait_all_serving(ELECTION)
 }
 
-fn line(e: &Ensemble, i: usize) -> String {
+pub fn line(e: &Ensemble, i: usize) -> String {
     let (key, value) = e.server_line(i);
     format!("{key}={value}")
 }

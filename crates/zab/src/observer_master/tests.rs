@@ -260,7 +260,10 @@ fn the_begin_of_an_epoch_is_nothing_to_wait_for() {
 #[test]
 fn requests_go_up() {
     let mut t = Test::new();
-    t.serves(1, 4).packet(1, request(OpCode::Create)).packet(1, request(OpCode::Sync)).packet(1, revalidate(8));
+    t.serves(1, 4)
+        .packet(1, request(OpCode::Create))
+        .packet(1, request(OpCode::Sync))
+        .packet(1, revalidate(8));
     let touched = vec![Touch { session: SessionId(7), timeout: 1000 }];
     t.packet(1, FromLearner::Ping { zxid: Zxid(0), touched });
     t.check(expect![[r#"
