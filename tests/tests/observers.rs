@@ -196,7 +196,7 @@ fn change_places(e: &mut Ensemble) -> anyhow::Result<()> {
             (0..3).find(|i| *i != leader && e.role(*i) == Some(Role::Observer)).context("nobody changed")?
         };
         e.set_observer(i, observer);
-        let (text, _) = reconfig::reconfig(e, via, &reconfig::line(e, i), "")?;
+        let (text, _) = reconfig::reconfig(e, via, &reconfig::some(&reconfig::line(e, i), ""))?;
         reconfig::shown(e, &text)?;
         followers_serve(e)?;
         let due = if observer { Role::Observer } else { Role::Follower };
