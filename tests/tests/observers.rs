@@ -196,8 +196,14 @@ fn change_places(e: &mut Ensemble) -> anyhow::Result<()> {
             (0..3).find(|i| *i != leader && e.role(*i) == Some(Role::Observer)).context("nobody changed")?
         };
         e.set_observer(i, observer);
-        let (text, _) = reconfig::reconfig(e, via, &reconfig::some(&reconfig::line(e, i), ""))?;
-        reconfig::shown(e, &text)?;
+        let change = reconfig::some(&reconfig::line(e, i), "");
+        let mut text = None;
+        // Its follower is the one that changes: the reply may be lost, not the change.
+        e.wait("the reconfiguration", ELECTION, |e| {
+            text = reconfig::by_request(e, via, &change).unwrap_or_default();
+            text.is_some()
+        })?;
+        reconfig::shown(e, &text.context("no configuration")?.0)?;
         followers_serve(e)?;
         let due = if observer { Role::Observer } else { Role::Follower };
         ensure!(e.role(i) == Some(due), "{:?}", e.role(i));

@@ -218,12 +218,7 @@ fn all(e: &Ensemble, members: &[usize]) -> Change {
 
 /// What the operator is told: the configuration and the Stat of its node. Tried again while
 /// the ensemble is not ready.
-pub fn reconfig(
-    e: &Ensemble,
-    via: usize,
-    clients: &Clients,
-    change: &Change,
-) -> anyhow::Result<(String, Stat)> {
+fn reconfig(e: &Ensemble, via: usize, clients: &Clients, change: &Change) -> anyhow::Result<(String, Stat)> {
     let deadline = Instant::now() + ELECTION;
     loop {
         let told = match clients.tool {
@@ -239,7 +234,7 @@ pub fn reconfig(
 }
 
 /// `None`: not now.
-fn by_request(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option<(String, Stat)>> {
+pub fn by_request(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option<(String, Stat)>> {
     match e.super_user(via).and_then(|mut c| c.call(OpCode::Reconfig, &change.request())) {
         Ok(r) if r.code() == ErrorCode::Ok => match r.ok()? {
             Body::DataStat(Some(text), stat) => Ok(Some((String::from_utf8(text)?, stat))),
