@@ -673,10 +673,10 @@ impl Node {
             // The reign has ended: nobody hears of it, and its connection is about to close.
             (P::Append(_), _) => None,
             (P::Forward(request), Role::Learning { .. }) => {
-                Some(self.to_leader(None, FromLearner::Request(request)))
+                Some(self.send_up(None, FromLearner::Request(request)))
             }
             (P::Revalidate { session, timeout }, Role::Learning { .. }) => {
-                Some(self.to_leader(None, FromLearner::Revalidate { session, timeout }))
+                Some(self.send_up(None, FromLearner::Revalidate { session, timeout }))
             }
             // The role has ended; its connections are about to be told.
             (P::Forward(_) | P::Revalidate { .. }, _) => None,
@@ -685,7 +685,7 @@ impl Node {
     }
 
     /// `observer`: it is one's that is connected here.
-    fn to_leader(&mut self, observer: Option<LinkId>, message: FromLearner) -> Output {
+    fn send_up(&mut self, observer: Option<LinkId>, message: FromLearner) -> Output {
         if let Role::Learning { master: Some(m), .. } = &mut self.role {
             m.asks(observer, &message);
         }
@@ -718,7 +718,7 @@ impl Node {
                 None
             }
             L::Request { link, request } if self.relays() => {
-                Some(self.to_leader(Some(link), FromLearner::Request(request)))
+                Some(self.send_up(Some(link), FromLearner::Request(request)))
             }
             L::Request { link, request } => {
                 if request.op == OpCode::Reconfig {
@@ -736,7 +736,7 @@ impl Node {
                 None
             }
             L::Revalidate { link, session, timeout } if self.relays() => {
-                Some(self.to_leader(Some(link), FromLearner::Revalidate { session, timeout }))
+                Some(self.send_up(Some(link), FromLearner::Revalidate { session, timeout }))
             }
             L::Revalidate { link, session, .. } => {
                 let valid = self.pipeline.revalidate(now, LinkRef(link.0), session);
@@ -771,7 +771,7 @@ impl Node {
     fn learner_step(&mut self, now: Now, tree: &Tree, output: LearnerOutput) -> Option<Output> {
         use LearnerOutput as L;
         match output {
-            L::Send(message) => Some(self.to_leader(None, message)),
+            L::Send(message) => Some(self.send_up(None, message)),
             L::StoreAcceptedEpoch(epoch) => self.accept(epoch),
             L::StoreCurrentEpoch(epoch) => self.enter(epoch),
             L::Truncate { to } => {
@@ -1183,7 +1183,7 @@ impl Node {
     /// Answers the PING that [`Output::Ping`] told of.
     pub fn pong(&mut self, zxid: Zxid, tree: &Tree) {
         let touched = self.pipeline.take_touched(tree);
-        let pong = self.to_leader(None, FromLearner::Ping { zxid, touched });
+        let pong = self.send_up(None, FromLearner::Ping { zxid, touched });
         self.steps.push_back(Step::Out(pong));
     }
 }
