@@ -1132,6 +1132,13 @@ impl Leader {
         }
     }
 
+    /// Closes a link, if it is there.
+    pub(crate) fn turn_away(&mut self, link: LinkId, why: &'static str) {
+        if self.links.contains_key(&link) {
+            self.close(link, why);
+        }
+    }
+
     /// The configurations as the member knows them by now.
     pub(crate) fn set_configs(&mut self, configs: Configs) {
         self.configs = configs;

@@ -7,7 +7,7 @@
 //!
 //! ref: ObserverMaster.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use zk_proto::quorum::packet::FromLearner;
 use zk_proto::{Epoch, OpCode, PeerId, SessionId, Zxid};
@@ -36,6 +36,9 @@ pub struct ObserverMaster {
     syncs: VecDeque<Asker>,
     /// Sessions that it has not answered for; in order too.
     revalidations: VecDeque<(SessionId, Asker)>,
+    /// Where a session went on that has moved since this follower serves. To the leader all of
+    /// these are one place, so that it cannot tell what is left of an older connection.
+    places: BTreeMap<SessionId, Asker>,
 }
 
 impl ObserverMaster {
@@ -45,11 +48,18 @@ impl ObserverMaster {
             links: Leader::of_observers(config, configs, epoch, committed, now),
             syncs: VecDeque::new(),
             revalidations: VecDeque::new(),
+            places: BTreeMap::new(),
         }
     }
 
     /// Takes one input. There is no [`LeaderInput::Synced`] here: nobody waits for the own log.
     pub fn handle(&mut self, now: u64, input: LeaderInput, history: &mut History) {
+        if let LeaderInput::Packet(link, FromLearner::Request(request)) = &input
+            && self.places.get(&request.session).is_some_and(|place| *place != Asker::Link(*link))
+        {
+            // differs: Java lets a write of the older connection in behind newer ones.
+            return self.links.turn_away(*link, "a request of a session that has moved");
+        }
         self.links.handle(now, input, history);
     }
 
@@ -92,7 +102,13 @@ impl ObserverMaster {
         let asker = observer.map_or(Asker::Own, Asker::Link);
         match packet {
             FromLearner::Request(request) if request.op == OpCode::Sync => self.syncs.push_back(asker),
-            FromLearner::Revalidate { session, .. } => self.revalidations.push_back((*session, asker)),
+            FromLearner::Request(request) if request.op == OpCode::CloseSession => {
+                self.places.remove(&request.session);
+            }
+            FromLearner::Revalidate { session, .. } => {
+                self.places.insert(*session, asker);
+                self.revalidations.push_back((*session, asker));
+            }
             _ => {}
         }
     }

@@ -357,3 +357,22 @@ fn observers_are_pinged_and_have_limits() {
     "#]]);
     assert_eq!(t.master.observers().count(), 0);
 }
+
+#[test]
+fn what_is_left_of_an_older_connection_goes_no_further() {
+    let mut t = Test::new();
+    t.serves(1, 4).serves(2, 5).packet(1, request(OpCode::Create));
+    // The session goes on at a client's connection of this member, then at the other observer.
+    t.master.asks(None, &revalidate(7));
+    t.packet(1, request(OpCode::SetData));
+    t.master.asks(Some(LinkId(2)), &revalidate(7));
+    t.packet(2, request(OpCode::Delete));
+    t.check(expect![[r#"
+        1: REQUEST 0xffffffffffffffff
+            request of 1: create
+        1: REQUEST 0xffffffffffffffff
+            Close { link: LinkId(1), why: "a request of a session that has moved" }
+        2: REQUEST 0xffffffffffffffff
+            request of 2: delete
+    "#]]);
+}
