@@ -19,6 +19,10 @@ use crate::leader::{Leader, LeaderConfig, LeaderInput, LeaderOutput, LearnerStat
 #[cfg(test)]
 mod tests;
 
+/// Sessions whose place is remembered. With more, all are forgotten: late requests are so rare
+/// that what is lost is next to nothing.
+const MAX_PLACES: usize = 1 << 20;
+
 /// Who has asked the leader for something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asker {
@@ -106,6 +110,9 @@ impl ObserverMaster {
                 self.places.remove(&request.session);
             }
             FromLearner::Revalidate { session, .. } => {
+                if self.places.len() >= MAX_PLACES {
+                    self.places.clear();
+                }
                 self.places.insert(*session, asker);
                 self.revalidations.push_back((*session, asker));
             }
