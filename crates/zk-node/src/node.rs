@@ -60,6 +60,8 @@ pub struct NodeConfig {
     /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
     /// `None`: at least 500, and more while they are small.
     pub commit_log_count: Option<usize>,
+    /// See [`LeaderConfig::join_bytes`].
+    pub join_bytes: usize,
 }
 
 /// What a member has on its disk when it starts.
@@ -235,6 +237,7 @@ impl Node {
             multi_address: false,
             force_snap: false,
             commit_log_count: None,
+            join_bytes: leader::JOIN_BYTES,
         };
         let configs = Configs::new(EnsembleConfig::default());
         let pipeline = Pipeline::new(pipeline, tree, now);
@@ -627,7 +630,9 @@ impl Node {
             L::Send { links, message } => Some(Output::ToLearners { links, message }),
             L::Close { link, why } => Some(Output::CloseLink { link, why }),
             L::FindInLog { link, zxid } => Some(Output::FindInLog { link, zxid }),
-            L::StreamLog { link, after, upto } => Some(Output::StreamLog { link, after, upto }),
+            L::StreamLog { link, after, upto, activate } => {
+                Some(Output::StreamLog { link, after, upto, activate })
+            }
             L::StreamSnapshot { link, zxid } => Some(Output::StreamSnapshot { link, zxid }),
             L::Established { epoch } => {
                 // What the log had is the history of the new epoch, by a quorum.
@@ -758,6 +763,7 @@ impl Node {
             reconfig_enabled: self.config.reconfig_enabled,
             max_snap_syncs: MAX_SNAP_SYNCS,
             max_diff_syncs: MAX_DIFF_SYNCS,
+            join_bytes: self.config.join_bytes,
         };
         let start = leader::Start {
             accepted: self.accepted,
@@ -1007,8 +1013,13 @@ impl Node {
     }
 }
 
-/// The packet that goes with a record to a learner that is brought up from the log.
-pub fn proposal_and_commit(record: Record) -> [FromLeader; 2] {
+/// The packets of a record for a learner that is brought up from the log, with
+/// [`Output::StreamLog`]'s `activate`.
+pub fn proposal_and_commit(record: Record, activate: Option<PeerId>) -> [FromLeader; 2] {
     let zxid = record.zxid;
-    [FromLeader::Proposal { zxid, txn: record.bytes }, FromLeader::Commit { zxid }]
+    let commit = match activate.filter(|_| EnsembleConfig::of_txn(&record.bytes).is_some()) {
+        Some(designated) => FromLeader::CommitAndActivate { zxid, designated },
+        None => FromLeader::Commit { zxid },
+    };
+    [FromLeader::Proposal { zxid, txn: record.bytes }, commit]
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 use zab::config::{Configs, EnsembleConfig};
 use zab::history::Record;
+use zab::leader::JOIN_BYTES;
 use zk_admin::status::ConfMember;
 use zk_config::config::Config;
 use zk_config::members::{Membership, PeerType};
@@ -155,6 +156,7 @@ impl Identity {
             multi_address: e.multi_address,
             force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
             commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
+            join_bytes: JOIN_BYTES,
         };
         let mut configs = Configs::new(Arc::new(self.active));
         configs.last_seen = self.last_seen.map(Arc::new);

@@ -89,6 +89,7 @@ impl Told {
             observers: size("observers ").unwrap_or(0),
             tick_ms: 200,
             force_snap: text.lines().any(|l| l.trim() == "snapshots"),
+            join_bytes: zab::leader::JOIN_BYTES,
             rebase: 0,
         };
         let mut sim = Sim::new(1, shape, trace);
