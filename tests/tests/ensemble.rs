@@ -19,10 +19,16 @@ use crate::support::{ensembles, env};
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java";
 
-/// zkd alone, and two or one of it, so that each program leads the other and is brought back
-/// by the other, by a difference, a truncation and a snapshot.
-#[rustfmt::skip]
-const MIXED: &[&str] = &["zkd,zkd,zkd", "java,java,zkd", "zkd,zkd,java", "java,zkd,java", "zkd,java,zkd"];
+/// zkd alone, and two or one of it in every place: the place decides who leads.
+const MIXED: &[&str] = &[
+    "zkd,zkd,zkd",
+    "java,java,zkd",
+    "zkd,zkd,java",
+    "java,zkd,java",
+    "zkd,java,zkd",
+    "zkd,java,java",
+    "java,zkd,zkd",
+];
 
 /// Observers beside five members with a vote.
 const LARGE_REFERENCE: &str = "java,java,java,java,java,java:observer,java:observer";

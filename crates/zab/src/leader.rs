@@ -202,6 +202,8 @@ pub enum LeaderOutput {
     Resign {
         /// For the log.
         why: &'static str,
+        /// A voter that has all that was committed, if the leader has made sure of one.
+        successor: Option<PeerId>,
     },
 }
 
@@ -329,12 +331,18 @@ impl Leader {
     pub fn stand_aside(&mut self, now: u64, limit_ms: u64) {
         if self.phase != Phase::Serving {
             if self.phase != Phase::Resigned {
-                self.resign(STANDS_ASIDE);
+                self.resign(STANDS_ASIDE, None);
             }
             return;
         }
         self.aside = Some(Aside { until: now.saturating_add(limit_ms), pinged: false });
         self.try_aside(now);
+    }
+
+    /// Whether there is a voter that could take over at once.
+    pub fn has_deputy(&self) -> bool {
+        let active = |l: &&Link| l.stage == Stage::Active;
+        self.phase == Phase::Serving && self.links.values().filter(active).any(|l| self.vote(l).is_some())
     }
 
     /// Takes one input.
@@ -381,7 +389,7 @@ impl Leader {
             return;
         }
         if self.phase < Phase::Serving && now >= self.deadline {
-            return self.resign("no quorum within initLimit");
+            return self.resign("no quorum within initLimit", None);
         }
         let late = |l: &Link| l.deadline.is_some_and(|d| now >= d);
         let late: Vec<_> = self.links.iter().filter(|(_, l)| late(l)).map(|(id, _)| *id).collect();
@@ -421,7 +429,7 @@ impl Leader {
         }
         assert!(self.phase == Phase::Serving, "only an established leader proposes");
         let Some(zxid) = self.next_zxid() else {
-            self.resign("the epoch's zxids are used up");
+            self.resign("the epoch's zxids are used up", None);
             return false;
         };
         assert_eq!(record.zxid, zxid, "proposals have no holes");
@@ -555,11 +563,11 @@ impl Leader {
         self.out.push(LeaderOutput::Close { link: id, why });
     }
 
-    fn resign(&mut self, why: &'static str) {
+    fn resign(&mut self, why: &'static str, successor: Option<PeerId>) {
         self.phase = Phase::Resigned;
         self.links.clear();
         self.syncs.clear();
-        self.out.push(LeaderOutput::Resign { why });
+        self.out.push(LeaderOutput::Resign { why, successor });
     }
 }
 
@@ -652,7 +660,7 @@ impl Leader {
             // got its quorum is locked out until the leader changes for another reason.
             // ref: Learner.registerWithLeader.
             if voter && accepted > self.epoch {
-                return self.resign("a voter has promised a later epoch");
+                return self.resign("a voter has promised a later epoch", None);
             }
             return self.leader_info(now, vec![id]);
         }
@@ -1111,7 +1119,7 @@ impl Leader {
             let mut ids: BTreeSet<_> = alive.filter_map(|l| self.vote(l)).collect();
             ids.insert(self.config.me);
             if !self.configs.has_quorum(&ids) {
-                return self.resign("not enough followers are alive");
+                return self.resign("not enough followers are alive", None);
             }
         }
         self.count_round = !self.count_round;
@@ -1140,7 +1148,7 @@ impl Leader {
     fn try_aside(&mut self, now: u64) {
         let Some(aside) = self.aside.filter(|_| self.phase == Phase::Serving) else { return };
         if now >= aside.until {
-            return self.resign(STANDS_ASIDE);
+            return self.resign(STANDS_ASIDE, None);
         }
         if !self.outstanding.is_empty() {
             return;
@@ -1153,10 +1161,12 @@ impl Leader {
         let voters: Vec<_> = voters.filter_map(|l| Some((self.vote(l)?, l.unanswered == 0))).collect();
         let in_step: BTreeSet<_> = voters.iter().filter(|(_, yes)| *yes).map(|(sid, _)| *sid).collect();
         if in_step.len() == voters.len() || self.configs.has_quorum(&in_step) {
-            self.resign(STANDS_ASIDE);
+            // Of equals the largest id is elected.
+            let successor = in_step.last().copied();
+            self.resign(STANDS_ASIDE, successor);
         }
     }
 }
 
 /// Why a leader goes that was asked to.
-const STANDS_ASIDE: &str = "it was told to stop";
+const STANDS_ASIDE: &str = "it was told to stand aside";

@@ -396,10 +396,14 @@ impl Node {
             | Input::Loading { .. } => {}
             Input::CannotLead => {
                 if matches!(self.role, Role::Leading(_)) {
-                    self.steps.push_back(Step::Leader(LeaderOutput::Resign { why: "no quorum port" }));
+                    self.steps.push_back(Step::Leader(LeaderOutput::Resign {
+                        why: "no quorum port",
+                        successor: None,
+                    }));
                 }
             }
             Input::Leave => self.stand_aside(now),
+            Input::HandOver => self.hand_over(now),
             Input::Synced { upto } => match &mut self.role {
                 Role::Alone => self.pipeline.committed(upto),
                 Role::Looking => {}
@@ -425,6 +429,19 @@ impl Node {
             Role::Leading(leader) => leader.stand_aside(now.mono, LEAVE_MS),
             Role::Learning { .. } => {}
         }
+        if std::mem::take(&mut self.serving) {
+            self.steps.push_back(Step::Out(Output::Serving(false)));
+        }
+    }
+
+    /// Passes leadership on and stays. Clients keep their connections; their requests wait.
+    fn hand_over(&mut self, now: Now) {
+        let Role::Leading(leader) = &mut self.role else { return };
+        if self.leaving.is_some() || !leader.has_deputy() {
+            return tracing::warn!("nobody could take over: this member goes on leading");
+        }
+        tracing::info!("hands leadership over");
+        leader.stand_aside(now.mono, LEAVE_MS);
         if std::mem::take(&mut self.serving) {
             self.steps.push_back(Step::Out(Output::Serving(false)));
         }
@@ -487,7 +504,10 @@ impl Node {
             Role::Alone | Role::Looking => {}
         }
         if self.pipeline.exhausted() && matches!(self.role, Role::Leading(_)) {
-            self.steps.push_back(Step::Leader(LeaderOutput::Resign { why: "the epoch's zxids are used up" }));
+            self.steps.push_back(Step::Leader(LeaderOutput::Resign {
+                why: "the epoch's zxids are used up",
+                successor: None,
+            }));
         }
         if let Some(e) = &mut self.election {
             self.steps.extend(e.take_outputs().into_iter().map(Step::Election));
@@ -669,7 +689,12 @@ impl Node {
             }
             L::SeenConfig(config) => Some(self.proposed(config)),
             L::ActivateConfig { config, designated } => Some(self.activate(config, Some(designated))),
-            L::Resign { why } => self.leave(why, Output::StopLeading),
+            L::Resign { why, successor } => {
+                if let Some(e) = &mut self.election {
+                    e.prefer(successor);
+                }
+                self.leave(why, Output::StopLeading)
+            }
         }
     }
 
