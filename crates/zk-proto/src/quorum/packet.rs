@@ -607,7 +607,7 @@ mod tests {
     #[test]
     fn identities_that_come_piece_by_piece_are_passed_once() {
         const LONGEST: usize = 4 + 2 + 4 + 10;
-        let ids: Vec<_> = (0..1000).map(|n| AuthId::new("ip", format!("10.0.0.{n}"))).collect();
+        let ids: Vec<_> = (0..1000).map(|n| AuthId::new("ip", &format!("10.0.0.{n}"))).collect();
         let p = QuorumPacket { authinfo: Some(ids), ..packet(PacketKind::Request, b"abc") };
         let mut bytes = BytesMut::new();
         p.encode(&mut bytes);
