@@ -46,10 +46,16 @@ pub struct ObserverMaster {
 }
 
 impl ObserverMaster {
-    /// Of a follower that serves from now on, in this epoch of its leader.
-    pub fn new(config: LeaderConfig, configs: Configs, epoch: Epoch, committed: Zxid, now: u64) -> Self {
+    /// Of a follower that serves from now on, under this leader in this epoch.
+    pub fn new(
+        config: LeaderConfig,
+        configs: Configs,
+        reign: (PeerId, Epoch),
+        committed: Zxid,
+        now: u64,
+    ) -> Self {
         Self {
-            links: Leader::of_observers(config, configs, epoch, committed, now),
+            links: Leader::of_observers(config, configs, reign, committed, now),
             syncs: VecDeque::new(),
             revalidations: VecDeque::new(),
             places: BTreeMap::new(),

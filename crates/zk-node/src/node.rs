@@ -66,6 +66,8 @@ pub struct NodeConfig {
     /// `zookeeper.observer.reconnectDelayMs`: an observer that has tried all whom it may go to
     /// waits up to so long, so that not all observers come back at once.
     pub reconnect_delay_ms: u64,
+    /// See [`LeaderConfig::join_bytes`].
+    pub join_bytes: usize,
 }
 
 /// What a member has on its disk when it starts.
@@ -259,6 +261,7 @@ impl Node {
             commit_log_count: None,
             observer_master: false,
             reconnect_delay_ms: 0,
+            join_bytes: leader::JOIN_BYTES,
         };
         let configs = Configs::new(EnsembleConfig::default());
         let pipeline = Pipeline::new(pipeline, tree, now);
@@ -700,7 +703,9 @@ impl Node {
             L::Send { links, message } => Some(Output::ToLearners { links, message }),
             L::Close { link, why } => Some(Output::CloseLink { link, why }),
             L::FindInLog { link, zxid } => Some(Output::FindInLog { link, zxid }),
-            L::StreamLog { link, after, upto } => Some(Output::StreamLog { link, after, upto }),
+            L::StreamLog { link, after, upto, activate } => {
+                Some(Output::StreamLog { link, after, upto, activate })
+            }
             L::StreamSnapshot { link, zxid } => Some(Output::StreamSnapshot { link, zxid }),
             L::Established { epoch } => {
                 // What the log had is the history of the new epoch, by a quorum.
@@ -736,6 +741,8 @@ impl Node {
                 None
             }
             L::Revalidate { link, session, timeout } if self.relays() => {
+                // To the leader both are connections of this member from now on.
+                self.pipeline.close_local(session);
                 Some(self.send_up(Some(link), FromLearner::Revalidate { session, timeout }))
             }
             L::Revalidate { link, session, .. } => {
@@ -863,6 +870,7 @@ impl Node {
             reconfig_enabled: self.config.reconfig_enabled,
             max_snap_syncs: MAX_SNAP_SYNCS,
             max_diff_syncs: MAX_DIFF_SYNCS,
+            join_bytes: self.config.join_bytes,
         }
     }
 
@@ -870,12 +878,12 @@ impl Node {
     /// ref: Follower.followLeader.
     fn serve_observers(&mut self, now: Now, tree: &Tree, epoch: Epoch) -> bool {
         let config = self.leader_config();
-        let Role::Learning { observer: false, master, .. } = &mut self.role else { return false };
+        let Role::Learning { observer: false, master, leader, .. } = &mut self.role else { return false };
         if !self.config.observer_master || self.leaving.is_some() {
             return false;
         }
         let (configs, committed) = (self.configs.clone(), tree.last_zxid());
-        *master = Some(Box::new(ObserverMaster::new(config, configs, epoch, committed, now.mono)));
+        *master = Some(Box::new(ObserverMaster::new(config, configs, (*leader, epoch), committed, now.mono)));
         true
     }
 
@@ -1188,8 +1196,13 @@ impl Node {
     }
 }
 
-/// The packet that goes with a record to a learner that is brought up from the log.
-pub fn proposal_and_commit(record: Record) -> [FromLeader; 2] {
+/// The packets of a record for a learner that is brought up from the log, with
+/// [`Output::StreamLog`]'s `activate`.
+pub fn proposal_and_commit(record: Record, activate: Option<PeerId>) -> [FromLeader; 2] {
     let zxid = record.zxid;
-    [FromLeader::Proposal { zxid, txn: record.bytes }, FromLeader::Commit { zxid }]
+    let commit = match activate.filter(|_| EnsembleConfig::of_txn(&record.bytes).is_some()) {
+        Some(designated) => FromLeader::CommitAndActivate { zxid, designated },
+        None => FromLeader::Commit { zxid },
+    };
+    [FromLeader::Proposal { zxid, txn: record.bytes }, commit]
 }

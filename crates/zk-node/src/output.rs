@@ -86,6 +86,8 @@ pub enum Output {
         after: Zxid,
         /// To here.
         upto: Zxid,
+        /// COMMIT of a configuration is COMMITANDACTIVATE with this leader.
+        activate: Option<PeerId>,
     },
     /// Barrier. SNAP and the tree as it is then, in order with what else goes to this learner.
     StreamSnapshot {

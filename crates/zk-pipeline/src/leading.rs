@@ -184,7 +184,7 @@ impl Pipeline {
     }
 
     /// The session speaks through a learner: a connection here is an old one.
-    fn close_local(&mut self, session: SessionId) {
+    pub fn close_local(&mut self, session: SessionId) {
         if let Some(conn) = self.sessions.open(session).and_then(|s| s.conn.take()) {
             self.close(conn);
         }

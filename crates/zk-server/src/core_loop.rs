@@ -74,6 +74,9 @@ pub struct Core {
     member: Option<Member>,
     /// What the mirror does not have, as long as it is not known to be committed.
     held_back: Option<Touched>,
+    /// What the mirror was not handed because it has no room: it is written from the state as
+    /// soon as it has. `None`: it was handed everything; a transaction may touch nothing.
+    lagging: Option<Touched>,
     told: Zxid,
     heard: HashMap<SessionId, Heard>,
     /// Entries of `heard` above which the old ones are looked for.
@@ -123,6 +126,7 @@ impl Core {
             mirror: disk.1,
             member,
             held_back,
+            lagging: None,
             told,
             heard: HashMap::new(),
             heard_limit: 1024,
@@ -161,6 +165,7 @@ impl Core {
             }
             self.synced(now);
             self.tick(now);
+            self.mirror_if_room();
         }
     }
 
@@ -206,7 +211,7 @@ impl Core {
         self.outputs(now);
     }
 
-    fn take_peers(&mut self, now: Now, first: PeerEvent) {
+    fn take_peers(&mut self, mut now: Now, first: PeerEvent) {
         let mut first = Some(first);
         for _ in 0..limits::CORE_ROUND {
             let Some(member) = &mut self.member else { break };
@@ -215,6 +220,9 @@ impl Core {
                 self.node.handle(now, input, &self.shared.tree.read());
                 self.poll(now);
             }
+            // What one of them asked for may have taken the disk a while; whoever spoke
+            // meanwhile was not silent.
+            now = clock::now();
         }
         self.flush_outputs();
     }
@@ -275,9 +283,9 @@ impl Core {
             }
             Output::ApplyCommitted { settled } => {
                 self.apply_all(now);
-                if settled && let Some(touched) = self.held_back.take() {
-                    let batch = self.mirror.encode(&self.shared.tree.read(), &touched);
-                    self.mirror.write(batch);
+                if settled && let Some(mut touched) = self.held_back.take() {
+                    self.lagging.get_or_insert_default().merge(&mut touched);
+                    self.mirror_if_room();
                 }
             }
             Output::Serving(yes) => self.serve(now, yes),
@@ -318,11 +326,13 @@ impl Core {
                 let member = self.member.as_mut().expect("only a member gets a snapshot");
                 member.persist(&self.shared, &mut self.log, &mut self.mirror);
                 self.held_back = None;
+                self.lagging = None;
                 self.restarted();
             }
             Output::StreamSnapshot { link, zxid } => {
                 self.apply_all(now);
                 self.flush_outputs();
+                self.mirror_all();
                 let member = self.member.as_mut().expect("only a member has learners");
                 let settled = self.held_back.is_none();
                 member.stream_snapshot(link, zxid, settled, &self.shared, &self.mirror);
@@ -386,6 +396,7 @@ impl Core {
 
     fn replace_tree(&mut self, mut tree: zk_tree::Tree) {
         let mut effects = crate::ensemble::write_config(&mut tree, &self.node.configs().active);
+        self.lagging = None;
         self.held_back.get_or_insert_default().merge(&mut effects.touched);
         self.shared.last_zxid.store(tree.last_zxid().0, Ordering::Release);
         let old = std::mem::replace(&mut *self.shared.tree.write(), tree);
@@ -446,7 +457,28 @@ impl Core {
         self.deliver();
         match &mut self.held_back {
             Some(held) => held.merge(&mut effects.touched),
-            None => self.mirror.write(self.mirror.encode(&tree, &effects.touched)),
+            None => self.lagging.get_or_insert_default().merge(&mut effects.touched),
+        }
+        drop(tree);
+        self.mirror_if_room();
+    }
+
+    /// Hands the mirror what it lacks, if it is not far behind. It may be as far behind as it
+    /// likes: the log has everything, and here one more path is noted at most for each that is
+    /// written.
+    fn mirror_if_room(&mut self) {
+        if self.mirror.has_room() {
+            self.mirror_all();
+        }
+    }
+
+    /// Hands the mirror all that it lacks and may have.
+    fn mirror_all(&mut self) {
+        if self.held_back.is_none()
+            && let Some(touched) = self.lagging.take()
+        {
+            let batch = self.mirror.encode(&self.shared.tree.read(), &touched);
+            self.mirror.write(batch);
         }
     }
 
@@ -550,14 +582,12 @@ impl Core {
             self.huge_pages = true;
             crate::server::huge_pages(true);
         }
+        drop(tree);
         match &mut self.held_back {
             Some(held) => held.merge(&mut self.effects.touched),
-            None => {
-                let batch = self.mirror.encode(&tree, &self.effects.touched);
-                drop(tree);
-                self.mirror.write(batch);
-            }
+            None => self.lagging.get_or_insert_default().merge(&mut self.effects.touched),
         }
+        self.mirror_if_room();
         self.effects.clear();
     }
 
@@ -649,6 +679,7 @@ impl Core {
         if let Some(member) = &mut self.member {
             member.stop();
         }
+        self.mirror_all();
         self.mirror.finish();
     }
 }

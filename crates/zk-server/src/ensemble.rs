@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 use zab::config::{Configs, EnsembleConfig};
 use zab::history::Record;
+use zab::leader::JOIN_BYTES;
 use zk_admin::status::ConfMember;
 use zk_config::config::Config;
 use zk_config::members::{Membership, PeerType};
@@ -157,6 +158,7 @@ impl Identity {
             commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
             observer_master: e.observer_master_port.is_some(),
             reconnect_delay_ms: number(config, "zookeeper.observer.reconnectDelayMs").unwrap_or(0),
+            join_bytes: JOIN_BYTES,
         };
         let mut configs = Configs::new(Arc::new(self.active));
         configs.last_seen = self.last_seen.map(Arc::new);

@@ -41,6 +41,8 @@ pub struct Settings {
     pub sync_limit: u32,
     /// Every learner gets a snapshot.
     pub force_snap: bool,
+    /// Committed bytes that are queued at once for a learner that joins.
+    pub join_bytes: usize,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
     /// Followers serve observers.
@@ -289,6 +291,7 @@ impl Member {
             commit_log_count: None,
             observer_master: s.observer_master,
             reconnect_delay_ms: 0,
+            join_bytes: s.join_bytes,
         };
         let pipeline = PipelineConfig {
             tick_ms: s.tick_ms,
@@ -645,10 +648,10 @@ impl Member {
                 self.close_link(w, link_place(link));
                 self.tell_later(w, Input::LinkDown(link));
             }
-            Output::StreamLog { link, after, upto } => {
+            Output::StreamLog { link, after, upto, activate } => {
                 for record in self.disk.after(after).to_vec() {
                     if record.zxid <= upto {
-                        for message in proposal_and_commit(record) {
+                        for message in proposal_and_commit(record, activate) {
                             self.send_down(w, link_place(link), ToLearner::Packet(message));
                         }
                     }

@@ -90,6 +90,7 @@ impl Told {
             observers: size("observers ").unwrap_or(0),
             tick_ms: 200,
             force_snap: text.lines().any(|l| l.trim() == "snapshots"),
+            join_bytes: zab::leader::JOIN_BYTES,
             rebase: 0,
             observer_master: text.lines().any(|l| l.trim() == "masters"),
         };

@@ -82,6 +82,8 @@ pub struct Shape {
     pub tick_ms: u64,
     /// Every learner gets a snapshot.
     pub force_snap: bool,
+    /// Committed bytes that are queued at once for a learner that joins.
+    pub join_bytes: usize,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
     /// Followers serve observers.
@@ -99,6 +101,7 @@ impl Sim {
             init_limit: 10,
             sync_limit: 5,
             force_snap: shape.force_snap,
+            join_bytes: shape.join_bytes,
             rebase: shape.rebase,
             observer_master: shape.observer_master,
             configs: configs.clone(),
@@ -120,11 +123,14 @@ impl Sim {
     /// An ensemble and clients as a seed wants them.
     pub fn random(seed: u64, trace: bool) -> Self {
         let mut rng = crate::rng::Rng::new(seed ^ 0x5eed);
+        // Apart from the other choices, so that a seed keeps those.
+        let mut rng_of_joins = crate::rng::Rng::new(seed ^ 0x1013);
         let shape = Shape {
             voters: [3, 3, 3, 5, 4][rng.index(5)],
             observers: usize::from(rng.chance(300)),
             tick_ms: [100, 200, 500][rng.index(3)],
             force_snap: rng.chance(80),
+            join_bytes: [100, 1000, zab::leader::JOIN_BYTES][rng_of_joins.index(3)],
             rebase: rng.between(5, 100),
             observer_master: seed.is_multiple_of(2),
         };

@@ -77,6 +77,7 @@ impl Test {
         let mut history = History::new();
         (3..=5).for_each(|n| history.push(record(E2 + n)));
         let config = LeaderConfig {
+            join_bytes: crate::leader::JOIN_BYTES,
             me: PeerId(2),
             tick_ms: 100,
             init_limit: 10,
@@ -87,7 +88,7 @@ impl Test {
             reconfig_enabled: true,
         };
         let configs = Configs::new(members(0));
-        let master = ObserverMaster::new(config, configs, Epoch(epoch), Zxid(E2 + 5), 0);
+        let master = ObserverMaster::new(config, configs, (PeerId(3), Epoch(epoch)), Zxid(E2 + 5), 0);
         Self { master, history, now: 0, out: String::new() }
     }
 
@@ -170,8 +171,9 @@ fn an_observer_comes_and_hears_what_is_committed() {
             -> 1: COMMIT 0x200000005
             -> 1: NEWLEADER 0x200000000 config 0x0
         committed 0x200000006
-            -> 1: INFORM 0x200000006
         1: ACK 0x200000000
+            -> 1: PROPOSAL 0x200000006
+            -> 1: COMMIT 0x200000006
             -> 1: UPTODATE 0xffffffffffffffff
         1: ACK 0x200000000
         committed 0x200000007
@@ -206,7 +208,6 @@ fn who_is_ahead_in_the_epoch_waits() {
             -> 2: DIFF 0x200000006
             -> 2: NEWLEADER 0x200000000 config 0x0
         committed 0x200000007
-            -> 2: INFORM 0x200000007
             -> 1: DIFF 0x200000007
             -> 1: NEWLEADER 0x200000000 config 0x0
     "#]]);

@@ -12,7 +12,7 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zk_proto::quorum::packet::{FromLearner, QuorumPacket};
+use zk_proto::quorum::packet::{FromLearner, PacketReader, QuorumPacket};
 
 use super::election::Common;
 use super::link::{End, OutQueue, decode_all};
@@ -242,8 +242,9 @@ impl LinkTask {
     ) -> Result<std::convert::Infallible, End> {
         let link = self.id;
         let mut messages = vec![first];
+        let mut packets = PacketReader::default();
         loop {
-            let decoded = decode_all(&mut buf, self.max_packet, |packet| {
+            let decoded = decode_all(&mut packets, &mut buf, self.max_packet, |packet| {
                 match FromLearner::from_packet(packet) {
                     Ok(message) => messages.push(message),
                     // ref: LearnerHandler.run, the switch's default.
