@@ -155,6 +155,7 @@ impl Identity {
             multi_address: e.multi_address,
             force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
             commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
+            read_only: config.admin.read_only_mode,
         };
         let mut configs = Configs::new(Arc::new(self.active));
         configs.last_seen = self.last_seen.map(Arc::new);

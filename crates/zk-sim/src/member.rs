@@ -43,6 +43,9 @@ pub struct Settings {
     pub force_snap: bool,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
+    /// New sessions are local, and members without a leader leave their sessions to take a
+    /// role that only reads. The host serves nobody in it.
+    pub local_sessions: bool,
     /// The members.
     pub configs: Configs,
 }
@@ -263,10 +266,13 @@ impl Member {
             multi_address: false,
             force_snap: s.force_snap,
             commit_log_count: None,
+            read_only: s.local_sessions,
         };
         let pipeline = PipelineConfig {
             tick_ms: s.tick_ms,
             first_session: SessionId::first(u8::try_from(self.id.0).expect("few members"), w.now / 1000),
+            local_sessions: s.local_sessions,
+            local_upgrading: s.local_sessions,
             ..PipelineConfig::default()
         };
         let start =
@@ -589,7 +595,7 @@ impl Member {
                 w.speak(self.index, to, self.departs(w));
             }
             // Nobody is told to leave here.
-            Output::Left => {}
+            Output::Left | Output::ReadOnly => {}
             Output::Lead => self.running().listening = true,
             Output::StopLeading => {
                 let live = self.running();
@@ -971,7 +977,8 @@ impl Member {
         if seen > live.tree.last_zxid() && !w.planted(Plant::LetPastClientsIn) {
             return self.close(w, conn);
         }
-        let input = zk_pipeline::Input::Connect { conn: ConnId(conn as u64), session, timeout };
+        let input =
+            zk_pipeline::Input::Connect { conn: ConnId(conn as u64), session, timeout, read_only: false };
         live.node.handle(now, Input::Client(input), &live.tree);
         self.outputs(w);
     }
@@ -1023,7 +1030,7 @@ impl Member {
         match output {
             P::Event(fired) if w.planted(Plant::LateEvents) => live.late.push(fired),
             P::Event(fired) => self.fire(w, &fired),
-            P::Session { conn, session, timeout } => {
+            P::Session { conn, session, timeout, .. } => {
                 let at = place(conn);
                 match live.conns.get_mut(&at) {
                     Some(served) => {
