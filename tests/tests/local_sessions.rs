@@ -248,6 +248,8 @@ fn expiry(e: &Ensemble) -> anyhow::Result<()> {
 
 fn refused(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     let mut c = Conn::open(e.addr(i), LONG)?;
+    // A new epoch has a transaction.
+    c.create(&format!("/first-{i}"), b"", OPEN, 0)?;
     let (before, global) = (zxid(e)?, counts(e, i)?.1);
     let create = |name: &str, flags: i32| {
         request::create(Some(format!("/r-{i}-{name}").as_bytes()), Some(b""), Some(OPEN), flags)
@@ -266,7 +268,8 @@ fn refused(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     let expected = [ErrorCode::Ok, code, ErrorCode::RuntimeInconsistency].map(|c| Some(c.to_i32()));
     ensure!(codes == expected, "{codes:?} instead of {expected:?}");
     // Each is a transaction all the same, and the session goes on.
-    ensure!(zxid(e)? == before + 3, "zxids");
+    let after = zxid(e)?;
+    ensure!(after == before + 3, "{before:x}, then {after:x}");
     c.create(&format!("/r-{i}"), b"", OPEN, 0)?;
     ensure!(counts(e, i)?.1 == global, "upgraded");
     ensure!(c.children("/", false)?.0.iter().all(|n| !n.starts_with(&format!("r-{i}-"))), "nodes");

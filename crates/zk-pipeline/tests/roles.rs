@@ -656,6 +656,24 @@ fn the_first_ephemeral_node_makes_a_session_known_to_all() {
 }
 
 #[test]
+fn a_session_that_has_ended_does_not_pass_for_a_learners_own() {
+    let mut c = Cluster::with(local(true));
+    let s = c.session(1, 1);
+    c.input(1, write(1, s, 1, create("/e", 1)));
+    c.input(1, write(1, s, 2, create("/a", 0)));
+    c.connect(2, 2, s);
+    c.settle();
+    c.connect(2, 3, s);
+    c.settle();
+    c.input(2, write(3, s, 3, WriteRequest::CloseSession));
+    assert!(c.step_up(2) && c.step_commit() && c.step_apply(0, 9));
+    // Its first member has not heard of it.
+    c.input(1, write(1, s, 4, set("/a", 1)));
+    c.settle();
+    assert_eq!(c.history.last().unwrap().txn, Txn::Error { err: -112 });
+}
+
+#[test]
 fn an_upgrade_without_its_leader_is_of_unknown_fate() {
     for member in 0..MEMBERS {
         // What of createSession and create the next leader has.

@@ -43,9 +43,6 @@ pub struct Settings {
     pub force_snap: bool,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
-    /// New sessions are local, and members without a leader leave their sessions to take a
-    /// role that only reads. The host serves nobody in it.
-    pub local_sessions: bool,
     /// The members.
     pub configs: Configs,
 }
@@ -266,13 +263,11 @@ impl Member {
             multi_address: false,
             force_snap: s.force_snap,
             commit_log_count: None,
-            read_only: s.local_sessions,
+            read_only: false,
         };
         let pipeline = PipelineConfig {
             tick_ms: s.tick_ms,
             first_session: SessionId::first(u8::try_from(self.id.0).expect("few members"), w.now / 1000),
-            local_sessions: s.local_sessions,
-            local_upgrading: s.local_sessions,
             ..PipelineConfig::default()
         };
         let start =
@@ -594,7 +589,7 @@ impl Member {
                 w.net.voices[at].unsent = Some(notification);
                 w.speak(self.index, to, self.departs(w));
             }
-            // Nobody is told to leave here.
+            // Nobody is told to leave here, nor to serve reads without a leader.
             Output::Left | Output::ReadOnly => {}
             Output::Lead => self.running().listening = true,
             Output::StopLeading => {

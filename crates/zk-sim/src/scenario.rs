@@ -90,7 +90,6 @@ impl Told {
             tick_ms: 200,
             force_snap: text.lines().any(|l| l.trim() == "snapshots"),
             rebase: 0,
-            local_sessions: text.lines().any(|l| l.trim() == "local sessions"),
         };
         let mut sim = Sim::new(1, shape, trace);
         sim.w.plant = plant;
@@ -111,7 +110,7 @@ impl Told {
 
     fn step(&mut self, words: &[&str]) -> Result<(), Failure> {
         match words {
-            ["members" | "observers", _] | ["snapshots"] | ["local", "sessions"] => {}
+            ["members" | "observers", _] | ["snapshots"] => {}
             ["start", who @ ..] => self.members(who)?.into_iter().for_each(|m| self.sim.restart(m)),
             ["crash", who, how, at @ ..] => self.crash(who, how, at)?,
             ["disk", who, go] => {

@@ -84,9 +84,6 @@ pub struct Shape {
     pub force_snap: bool,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
-    /// New sessions are local, and members without a leader leave their sessions to take a
-    /// role that only reads. The host serves nobody in it.
-    pub local_sessions: bool,
 }
 
 impl Sim {
@@ -101,7 +98,6 @@ impl Sim {
             sync_limit: 5,
             force_snap: shape.force_snap,
             rebase: shape.rebase,
-            local_sessions: shape.local_sessions,
             configs: configs.clone(),
         };
         let members = (0..n).map(|i| Member::new(i, settings.clone(), &mut w)).collect();
@@ -127,7 +123,6 @@ impl Sim {
             tick_ms: [100, 200, 500][rng.index(3)],
             force_snap: rng.chance(80),
             rebase: rng.between(5, 100),
-            local_sessions: seed % 4 == 3,
         };
         let mut sim = Self::new(seed, shape, trace);
         sim.calm = rng.between(200_000, 4_000_000);
