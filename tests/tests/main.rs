@@ -16,6 +16,7 @@ mod joining;
 mod limits;
 mod local_sessions;
 mod member_words;
+mod observers;
 mod read_only;
 mod reconfig;
 mod rolling;

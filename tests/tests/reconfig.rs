@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use zk_proto::{ErrorCode, OpCode, Stat};
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, Role, composition};
-use zk_testkit::process::Config;
+use zk_testkit::process::{Config, zk_cli};
 use zk_testkit::raw::Conn;
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN};
@@ -29,17 +29,27 @@ fn config() -> Config {
     ensemble::config().line("reconfigEnabled", "true")
 }
 
-/// A client that makes one node after the other, at any member that takes it.
-struct Writer {
-    members: Mutex<Vec<SocketAddr>>,
-    stop: AtomicBool,
+/// How an operator asks for other members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    /// The request itself.
+    Request,
+    /// The reference's command line.
+    ZkCli,
 }
 
-impl Writer {
-    fn new(e: &Ensemble) -> Self {
-        let writer = Self { members: Mutex::default(), stop: AtomicBool::new(false) };
-        writer.follow(e);
-        writer
+/// A client that makes one node after the other, at any member that takes it, and an operator.
+struct Clients {
+    members: Mutex<Vec<SocketAddr>>,
+    stop: AtomicBool,
+    tool: Tool,
+}
+
+impl Clients {
+    fn new(e: &Ensemble, tool: Tool) -> Self {
+        let clients = Self { members: Mutex::default(), stop: AtomicBool::new(false), tool };
+        clients.follow(e);
+        clients
     }
 
     /// Members are these now.
@@ -49,7 +59,7 @@ impl Writer {
 
     /// Writes until it is stopped. Gives the names that were acknowledged, and the longest
     /// time without any.
-    fn run(&self) -> (BTreeSet<String>, Duration) {
+    fn write(&self) -> (BTreeSet<String>, Duration) {
         let (mut acked, mut pause, mut last) = (BTreeSet::new(), Duration::ZERO, Instant::now());
         let (mut conn, mut turn): (Option<Conn>, usize) = (None, 0);
         for n in 0.. {
@@ -85,21 +95,21 @@ impl Writer {
 }
 
 /// Runs the steps while a client writes; then every member has all that it was told.
-fn under_load(e: &mut Ensemble, steps: &[(&str, Step)]) -> anyhow::Result<()> {
+fn under_load(e: &mut Ensemble, tool: Tool, steps: &[(&str, Step)]) -> anyhow::Result<()> {
     let mut conn = e.super_user(e.running()[0])?;
     conn.create("/w", b"", OPEN, 0)?;
     conn.close()?;
-    let writer = Writer::new(e);
+    let clients = Clients::new(e, tool);
     let (outcome, (acked, pause)) = std::thread::scope(|scope| {
-        let thread = scope.spawn(|| writer.run());
+        let thread = scope.spawn(|| clients.write());
         let outcome = steps.iter().try_for_each(|(name, step)| {
             let began = Instant::now();
-            step(e, &writer).with_context(|| (*name).to_owned())?;
-            writer.follow(e);
+            step(e, &clients).with_context(|| (*name).to_owned())?;
+            clients.follow(e);
             println!("{name}: {:.1?}", began.elapsed());
             anyhow::Ok(())
         });
-        writer.stop.store(true, Ordering::Relaxed);
+        clients.stop.store(true, Ordering::Relaxed);
         (outcome, thread.join().expect("no panic"))
     });
     outcome?;
@@ -151,10 +161,10 @@ fn written_down(e: &Ensemble) -> anyhow::Result<()> {
     Ok(())
 }
 
-type Step = fn(&mut Ensemble, &Writer) -> anyhow::Result<()>;
+type Step = fn(&mut Ensemble, &Clients) -> anyhow::Result<()>;
 
-fn run(list: &str, first: usize, config: Config, steps: &[(&str, Step)]) -> anyhow::Result<()> {
-    println!("--- {list}");
+fn run(list: &str, first: usize, tool: Tool, config: Config, steps: &[(&str, Step)]) -> anyhow::Result<()> {
+    println!("--- {list}, {tool:?}");
     let mut e = Ensemble::prepare(&composition(list)?, config)?;
     let members: Vec<usize> = (0..first).collect();
     for i in 0..e.len() {
@@ -163,44 +173,107 @@ fn run(list: &str, first: usize, config: Config, steps: &[(&str, Step)]) -> anyh
         e.configure_one(i, &named);
     }
     members.iter().rev().try_for_each(|i| e.spawn(*i))?;
-    let outcome = e.wait_all_serving(ELECTION).and_then(|()| under_load(&mut e, steps));
+    let outcome = e.wait_all_serving(ELECTION).and_then(|()| under_load(&mut e, tool, steps));
     outcome.map_err(|error| error.context(e.log_tails()).context(list.to_owned()))
 }
 
+/// A change of the members.
+pub enum Change {
+    /// Lines of `server.N=...`, and numbers; one of them may be empty.
+    Some { joining: String, leaving: String },
+    /// All lines.
+    All(Vec<String>),
+}
+
+impl Change {
+    fn request(&self) -> Vec<u8> {
+        match self {
+            Self::Some { joining, leaving } => {
+                request::reconfig(Some(joining.as_bytes()), Some(leaving.as_bytes()), None, -1)
+            }
+            Self::All(lines) => request::reconfig(None, None, Some(lines.join(",").as_bytes()), -1),
+        }
+    }
+
+    fn command(&self) -> String {
+        match self {
+            Self::Some { joining, leaving } => [("-add", joining), ("-remove", leaving)]
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .fold("reconfig -s".to_owned(), |line, (option, value)| format!("{line} {option} {value}")),
+            Self::All(lines) => format!("reconfig -s -members {}", lines.join(",")),
+        }
+    }
+}
+
 /// Some join and some leave.
-fn reconfig(e: &Ensemble, via: usize, joining: &str, leaving: &str) -> anyhow::Result<(String, Stat)> {
-    let body = request::reconfig(Some(joining.as_bytes()), Some(leaving.as_bytes()), None, -1);
-    ask(e, via, &body).with_context(|| format!("reconfig of {joining} and {leaving}"))
+pub fn some(joining: &str, leaving: &str) -> Change {
+    Change::Some { joining: joining.to_owned(), leaving: leaving.to_owned() }
 }
 
 /// All members by name.
-fn replace(e: &Ensemble, via: usize, members: &[usize]) -> anyhow::Result<(String, Stat)> {
-    let lines: Vec<String> = members.iter().map(|i| line(e, *i)).collect();
-    let body = request::reconfig(None, None, Some(lines.join(",").as_bytes()), -1);
-    ask(e, via, &body).with_context(|| format!("reconfig to {lines:?}"))
+fn all(e: &Ensemble, members: &[usize]) -> Change {
+    Change::All(members.iter().map(|i| line(e, *i)).collect())
 }
 
-/// The reply to a reconfig through a member, tried again while the ensemble is not ready.
-fn ask(e: &Ensemble, via: usize, body: &[u8]) -> anyhow::Result<(String, Stat)> {
+/// What the operator is told: the configuration and the Stat of its node. Tried again while
+/// the ensemble is not ready.
+fn reconfig(e: &Ensemble, via: usize, clients: &Clients, change: &Change) -> anyhow::Result<(String, Stat)> {
     let deadline = Instant::now() + ELECTION;
     loop {
-        let reply = e.super_user(via).and_then(|mut c| c.call(OpCode::Reconfig, body));
-        match reply {
-            Ok(r) if r.code() == ErrorCode::Ok => match r.ok()? {
-                Body::DataStat(Some(text), stat) => return Ok((String::from_utf8(text)?, stat)),
-                other => bail!("unexpected body {other:?}"),
-            },
-            Ok(r) if matches!(r.code(), ErrorCode::NewConfigNoQuorum | ErrorCode::ReconfigInProgress) => {}
-            Ok(r) => bail!("{:?}", r.code()),
-            Err(error) => println!("reconfig through member {}: {error}", via + 1),
+        let told = match clients.tool {
+            Tool::Request => by_request(e, via, change),
+            Tool::ZkCli => by_zk_cli(e, via, change),
+        };
+        if let Some(told) = told.with_context(|| change.command())? {
+            return Ok(told);
         }
-        ensure!(Instant::now() < deadline, "it does not go");
+        ensure!(Instant::now() < deadline, "it does not go: {}", change.command());
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
+/// `None`: not now.
+pub fn by_request(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option<(String, Stat)>> {
+    match e.super_user(via).and_then(|mut c| c.call(OpCode::Reconfig, &change.request())) {
+        Ok(r) if r.code() == ErrorCode::Ok => match r.ok()? {
+            Body::DataStat(Some(text), stat) => Ok(Some((String::from_utf8(text)?, stat))),
+            other => bail!("unexpected body {other:?}"),
+        },
+        Ok(r) if matches!(r.code(), ErrorCode::NewConfigNoQuorum | ErrorCode::ReconfigInProgress) => Ok(None),
+        Ok(r) => bail!("{:?}", r.code()),
+        Err(error) => {
+            println!("reconfig through member {}: {error}", via + 1);
+            Ok(None)
+        }
+    }
+}
+
+fn by_zk_cli(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option<(String, Stat)>> {
+    let out = zk_cli(e.addr(via), &[change.command()])?;
+    let Some((_, told)) = out.split_once("Committed new configuration:\n") else {
+        let passing = ["No quorum of new config", "Another reconfiguration", "ConnectionLoss"];
+        ensure!(passing.iter().any(|text| out.contains(text)), "{out}");
+        println!("zkCli through member {}: {}", via + 1, out.lines().last().unwrap_or_default());
+        return Ok(None);
+    };
+    let field = |name: &str| {
+        let value = told.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(" = "));
+        value.with_context(|| format!("no {name}:\n{told}"))
+    };
+    let stat = Stat {
+        mzxid: i64::from_str_radix(field("mZxid")?.trim_start_matches("0x"), 16)?,
+        version: field("dataVersion")?.parse()?,
+        data_length: field("dataLength")?.parse()?,
+        ..Stat::default()
+    };
+    let lines: Vec<&str> =
+        told.lines().take_while(|l| l.starts_with("server.") || l.starts_with("version=")).collect();
+    Ok(Some((lines.join("\n"), stat)))
+}
+
 /// Waits until all running members serve and show this text.
-fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
+pub fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
     let has = |e: &Ensemble, i: usize| -> anyhow::Result<bool> {
         let mut conn = Conn::open(e.addr(i), 10_000)?;
         conn.sync("/")?;
@@ -213,7 +286,7 @@ fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
     e.wait_all_serving(ELECTION)
 }
 
-fn line(e: &Ensemble, i: usize) -> String {
+pub fn line(e: &Ensemble, i: usize) -> String {
     let (key, value) = e.server_line(i);
     format!("{key}={value}")
 }
@@ -228,12 +301,12 @@ fn follower(e: &mut Ensemble) -> anyhow::Result<usize> {
 }
 
 /// Starts a member that is in its own configuration only, and takes it in.
-fn join(e: &mut Ensemble, i: usize, via: usize) -> anyhow::Result<()> {
+fn join(e: &mut Ensemble, i: usize, via: usize, clients: &Clients) -> anyhow::Result<()> {
     e.spawn(i)?;
     e.wait_serving(i, ELECTION)?;
     let mut conn = e.super_user(via)?;
     conn.get_data("/zookeeper/config", true)?;
-    let (text, stat) = reconfig(e, via, &line(e, i), "")?;
+    let (text, stat) = reconfig(e, via, clients, &some(&line(e, i), ""))?;
     ensure!(text.contains(&line(e, i)) && text.ends_with(&format!("version={:x}", stat.mzxid)), "{text}");
     ensure!(stat.version == -1 && stat.data_length as usize == text.len(), "{stat:?}");
     let event = conn.event(Duration::from_secs(10))?.context("no event")?;
@@ -241,34 +314,34 @@ fn join(e: &mut Ensemble, i: usize, via: usize) -> anyhow::Result<()> {
     shown(e, &text)
 }
 
-fn three_become_five(e: &mut Ensemble, _: &Writer) -> anyhow::Result<()> {
+fn three_become_five(e: &mut Ensemble, clients: &Clients) -> anyhow::Result<()> {
     let via = leader(e)?;
-    join(e, 3, via)?;
+    join(e, 3, via, clients)?;
     let via = follower(e)?;
-    join(e, 4, via)
+    join(e, 4, via, clients)
 }
 
 /// Every member moves to other ports, the leader last.
-fn ports_change(e: &mut Ensemble, writer: &Writer) -> anyhow::Result<()> {
+fn ports_change(e: &mut Ensemble, clients: &Clients) -> anyhow::Result<()> {
     let leader = leader(e)?;
     let mut order = e.running();
     order.sort_by_key(|i| *i == leader);
     for i in order {
         let via = e.running().into_iter().find(|m| *m != i).context("it is alone")?;
         e.move_ports(i)?;
-        let (text, _) = reconfig(e, via, &line(e, i), "")?;
-        writer.follow(e);
+        let (text, _) = reconfig(e, via, clients, &some(&line(e, i), ""))?;
+        clients.follow(e);
         shown(e, &text).with_context(|| format!("member {} moves", i + 1))?;
     }
     Ok(())
 }
 
-fn voters_and_observers_change_places(e: &mut Ensemble, _: &Writer) -> anyhow::Result<()> {
+fn voters_and_observers_change_places(e: &mut Ensemble, clients: &Clients) -> anyhow::Result<()> {
     let i = follower(e)?;
     for (observer, role) in [(true, Role::Observer), (false, Role::Follower)] {
         let via = leader(e)?;
         e.set_observer(i, observer);
-        let (text, _) = reconfig(e, via, &line(e, i), "")?;
+        let (text, _) = reconfig(e, via, clients, &some(&line(e, i), ""))?;
         shown(e, &text)?;
         ensure!(e.role(i) == Some(role), "{:?}", e.role(i));
     }
@@ -276,7 +349,7 @@ fn voters_and_observers_change_places(e: &mut Ensemble, _: &Writer) -> anyhow::R
 }
 
 /// Through the leader and through a follower, without a change.
-fn what_is_refused(e: &mut Ensemble, _: &Writer) -> anyhow::Result<()> {
+fn what_is_refused(e: &mut Ensemble, _: &Clients) -> anyhow::Result<()> {
     use ErrorCode as E;
     type Row<'a> = (bool, Option<&'a str>, Option<&'a str>, Option<&'a str>, i64, ErrorCode);
     #[rustfmt::skip]
@@ -313,18 +386,64 @@ fn what_is_refused(e: &mut Ensemble, _: &Writer) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The leader or a follower is killed while the members change. Afterwards all agree on the old
+/// or the new ones.
+fn killed_in_the_middle(e: &mut Ensemble, clients: &Clients) -> anyhow::Result<()> {
+    let fifth = line(e, 4);
+    for (round, delay) in [0, 1, 2, 3, 5, 8, 13, 21].into_iter().enumerate() {
+        let leader = leader(e)?;
+        let of_four = |i: &usize| (0..4).contains(i) && *i != leader;
+        let follower = (0..4).find(of_four).context("alone")?;
+        let victim = if round % 3 == 2 || leader == 4 { follower } else { leader };
+        let via = (0..4).find(|i| of_four(i) && *i != victim).context("alone")?;
+        let old = e.super_user(via)?.get_data("/zookeeper/config", false)?.0.context("no configuration")?;
+        let is_in = String::from_utf8_lossy(&old).contains(&fifth);
+        let change = if is_in { some("", "5") } else { some(&fifth, "") };
+        e.super_user(via)?.send(OpCode::Reconfig, &change.request())?;
+        std::thread::sleep(Duration::from_millis(delay));
+        e.kill(victim)?;
+        clients.follow(e);
+        e.wait_all_serving(ELECTION)?;
+        e.keep_config(victim, true);
+        e.restart(victim)?;
+        clients.follow(e);
+        let new = agreed(e).with_context(|| format!("member {} killed after {delay} ms", victim + 1))?;
+        let outcome = if new.as_bytes() == old { "old" } else { "new" };
+        ensure!(outcome == "old" || new.contains(&fifth) != is_in, "neither old nor new:\n{new}");
+        println!("  member {} killed after {delay} ms: {outcome} members", victim + 1);
+    }
+    let via = follower(e)?;
+    let (text, _) = reconfig(e, via, clients, &some(&fifth, ""))?;
+    shown(e, &text)
+}
+
+/// The configuration that all running members show, as soon as they do.
+fn agreed(e: &mut Ensemble) -> anyhow::Result<String> {
+    let text = |e: &Ensemble, i: usize| -> anyhow::Result<String> {
+        let mut conn = Conn::open(e.addr(i), 10_000)?;
+        conn.sync("/")?;
+        let data = conn.get_data("/zookeeper/config", false)?.0;
+        Ok(String::from_utf8(data.context("no configuration")?)?)
+    };
+    let mut found = String::new();
+    e.wait("one configuration at all members", ELECTION, |e| {
+        let texts: Vec<String> = e.running().into_iter().map(|i| text(e, i).unwrap_or_default()).collect();
+        found.clone_from(&texts[0]);
+        !found.is_empty() && texts.iter().all(|t| *t == found)
+    })?;
+    Ok(found)
+}
+
 /// A follower leaves, then the leader.
-fn five_become_three(e: &mut Ensemble, writer: &Writer) -> anyhow::Result<()> {
+fn five_become_three(e: &mut Ensemble, clients: &Clients) -> anyhow::Result<()> {
     for pick in [follower, leader] {
         let i = pick(e)?;
         let rest: Vec<usize> = e.running().into_iter().filter(|m| *m != i).collect();
-        let (text, _) = match rest.len() {
-            4 => reconfig(e, rest[0], "", &(i + 1).to_string())?,
-            _ => replace(e, rest[0], &rest)?,
-        };
+        let change = if rest.len() == 4 { some("", &(i + 1).to_string()) } else { all(e, &rest) };
+        let (text, _) = reconfig(e, rest[0], clients, &change)?;
         shown(e, &text)?;
         e.stop(i)?;
-        writer.follow(e);
+        clients.follow(e);
         e.wait_all_serving(ELECTION)?;
     }
     Ok(())
@@ -336,11 +455,26 @@ fn members_come_and_go_and_move() {
         ("what is refused", what_is_refused),
         ("3 become 5", three_become_five),
         ("voters and observers change places", voters_and_observers_change_places),
+        ("killed in the middle", killed_in_the_middle),
         ("all ports change", ports_change),
         ("5 become 3", five_become_three),
     ];
     for list in ensembles("ZKD_RECONFIG_ONLY", REFERENCE, USUAL) {
-        if let Err(error) = run(&list, 3, config(), steps) {
+        if let Err(error) = run(&list, 3, Tool::Request, config(), steps) {
+            panic!("{error:#}");
+        }
+    }
+}
+
+#[test]
+fn zk_cli_changes_the_members() {
+    let steps: &[(&str, Step)] = &[
+        ("3 become 5", three_become_five),
+        ("all ports change", ports_change),
+        ("5 become 3", five_become_three),
+    ];
+    for list in ensembles("ZKD_RECONFIG_ONLY", REFERENCE, &USUAL[1..]) {
+        if let Err(error) = run(&list, 3, Tool::ZkCli, config(), steps) {
             panic!("{error:#}");
         }
     }
@@ -348,13 +482,14 @@ fn members_come_and_go_and_move() {
 
 #[test]
 fn one_becomes_three() {
-    let steps: &[(&str, Step)] = &[("1 becomes 3", |e, _| {
-        join(e, 1, 0)?;
-        join(e, 2, 1)
+    let steps: &[(&str, Step)] = &[("1 becomes 3", |e, clients| {
+        join(e, 1, 0, clients)?;
+        join(e, 2, 1, clients)
     })];
     for list in ensembles("ZKD_RECONFIG_ONLY", REFERENCE, USUAL) {
         let three = list.split(',').take(3).collect::<Vec<_>>().join(",");
-        if let Err(error) = run(&three, 1, config().line("standaloneEnabled", "false"), steps) {
+        if let Err(error) = run(&three, 1, Tool::Request, config().line("standaloneEnabled", "false"), steps)
+        {
             panic!("{error:#}");
         }
     }

@@ -210,6 +210,8 @@ pub struct Election {
     /// The last message of each voter that looks for a leader while this member
     /// does not, and when it came.
     early: BTreeMap<PeerId, (u64, Notification)>,
+    /// Whom this member proposes instead of itself until the next election is over.
+    preferred: Option<PeerId>,
     outputs: Vec<ElectionOutput>,
 }
 
@@ -227,6 +229,7 @@ impl Election {
             without_vote: false,
             unreachable: BTreeSet::new(),
             early: BTreeMap::new(),
+            preferred: None,
             outputs: Vec::new(),
         }
     }
@@ -248,6 +251,13 @@ impl Election {
     pub fn start_blank(&mut self, now: u64) {
         (self.own, self.blank) = ((Zxid::ZERO, Epoch(0)), true);
         self.search(now);
+    }
+
+    /// In the next election this member votes for another one, which must have its history: a
+    /// leader that hands over is not to lead again. If that one is gone, the election behind it
+    /// is as any other.
+    pub fn prefer(&mut self, voter: Option<PeerId>) {
+        self.preferred = voter;
     }
 
     /// Whether the last search ended without a vote of this member: its history is
@@ -440,11 +450,14 @@ impl Election {
         };
     }
 
-    /// For oneself. Whoever has no vote proposes what is worse than anything.
+    /// For oneself, or for whom one has made way. Whoever has no vote proposes what is worse
+    /// than anything.
     fn initial_vote(&self) -> Vote {
         let round = self.round;
+        let preferred = self.preferred.filter(|p| self.configs.active.is_voter(*p));
+        let leader = preferred.unwrap_or(self.config.me);
         match self.configs.active.is_voter(self.config.me) {
-            true => Vote { leader: self.config.me, zxid: self.own.0, round, peer_epoch: self.own.1 },
+            true => Vote { leader, zxid: self.own.0, round, peer_epoch: self.own.1 },
             false => {
                 Vote { leader: PeerId(i64::MIN), zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) }
             }
@@ -735,6 +748,7 @@ impl Election {
         let state = self.state_under(vote.leader);
         info!(leader = %vote.leader, round = vote.round, zxid = %vote.zxid, ?state, "leader elected");
         self.without_vote = self.is_gathering();
+        self.preferred = None;
         let before = std::mem::replace(&mut self.phase, Phase::Settled { vote, state });
         self.outputs.push(ElectionOutput::Elected { vote, state });
         if let Phase::Looking(search) = before {

@@ -193,6 +193,8 @@ pub enum LeaderOutput {
     Resign {
         /// For the log.
         why: &'static str,
+        /// A voter that has all that was committed, if the leader has made sure of one.
+        successor: Option<PeerId>,
     },
 }
 
@@ -270,6 +272,8 @@ pub struct Leader {
     tick: u64,
     count_round: bool,
     aside: Option<Aside>,
+    /// It is a follower's side of its observers: others lead.
+    relays: bool,
     out: Vec<LeaderOutput>,
 }
 
@@ -287,7 +291,29 @@ impl Leader {
     /// leads at once.
     pub fn new(config: LeaderConfig, configs: Configs, start: Start, now: u64) -> Self {
         let start = Start { last: start.last.max(start.applied), ..start };
-        let mut leader = Self {
+        let mut leader = Self::with(config, configs, start);
+        leader.deadline = now + leader.init_ms();
+        leader.try_epoch(now, None);
+        leader
+    }
+
+    /// The side of a follower that serves observers: see [`crate::observer_master`].
+    pub(crate) fn of_observers(
+        config: LeaderConfig,
+        configs: Configs,
+        epoch: Epoch,
+        committed: Zxid,
+        now: u64,
+    ) -> Self {
+        let start = Start { accepted: epoch, current: epoch, last: committed, applied: committed };
+        let mut leader = Self::with(config, configs, start);
+        (leader.relays, leader.phase, leader.epoch) = (true, Phase::Serving, epoch);
+        leader.next_round = now + leader.round_ms();
+        leader
+    }
+
+    fn with(config: LeaderConfig, configs: Configs, start: Start) -> Self {
+        Self {
             deadline: 0,
             epoch: Epoch(start.accepted.0.saturating_add(1)),
             counted: BTreeSet::from([config.me]),
@@ -306,11 +332,9 @@ impl Leader {
             tick: 0,
             count_round: false,
             aside: None,
+            relays: false,
             out: Vec::new(),
-        };
-        leader.deadline = now + leader.init_ms();
-        leader.try_epoch(now, None);
-        leader
+        }
     }
 
     /// Gives up the office so that the others need not find out by themselves:
@@ -320,12 +344,18 @@ impl Leader {
     pub fn stand_aside(&mut self, now: u64, limit_ms: u64) {
         if self.phase != Phase::Serving {
             if self.phase != Phase::Resigned {
-                self.resign(STANDS_ASIDE);
+                self.resign(STANDS_ASIDE, None);
             }
             return;
         }
         self.aside = Some(Aside { until: now.saturating_add(limit_ms), pinged: false });
         self.try_aside(now);
+    }
+
+    /// Whether there is a voter that could take over at once.
+    pub fn has_deputy(&self) -> bool {
+        let active = |l: &&Link| l.stage == Stage::Active;
+        self.phase == Phase::Serving && self.links.values().filter(active).any(|l| self.vote(l).is_some())
     }
 
     /// Takes one input.
@@ -367,7 +397,7 @@ impl Leader {
             return;
         }
         if self.phase < Phase::Serving && now >= self.deadline {
-            return self.resign("no quorum within initLimit");
+            return self.resign("no quorum within initLimit", None);
         }
         let late = |l: &Link| l.deadline.is_some_and(|d| now >= d);
         let late: Vec<_> = self.links.iter().filter(|(_, l)| late(l)).map(|(id, _)| *id).collect();
@@ -407,7 +437,7 @@ impl Leader {
         }
         assert!(self.phase == Phase::Serving, "only an established leader proposes");
         let Some(zxid) = self.next_zxid() else {
-            self.resign("the epoch's zxids are used up");
+            self.resign("the epoch's zxids are used up", None);
             return false;
         };
         assert_eq!(record.zxid, zxid, "proposals have no holes");
@@ -542,11 +572,11 @@ impl Leader {
         self.out.push(LeaderOutput::Close { link: id, why });
     }
 
-    fn resign(&mut self, why: &'static str) {
+    fn resign(&mut self, why: &'static str, successor: Option<PeerId>) {
         self.phase = Phase::Resigned;
         self.links.clear();
         self.syncs.clear();
-        self.out.push(LeaderOutput::Resign { why });
+        self.out.push(LeaderOutput::Resign { why, successor });
     }
 }
 
@@ -589,7 +619,9 @@ impl Leader {
                 };
                 self.out.extend(touched.into_iter().map(touch));
             }
-            FromLearner::Request(request) if active && request.op == OpCode::Sync => self.sync_request(id),
+            FromLearner::Request(request) if active && request.op == OpCode::Sync && !self.relays => {
+                self.sync_request(id);
+            }
             FromLearner::Request(_) if active && self.aside.is_some() => {}
             FromLearner::Request(request) if active => {
                 self.out.push(LeaderOutput::Request { link: id, request });
@@ -626,6 +658,9 @@ impl Leader {
         if let Some(why) = self.refusal(accepted, &info) {
             return self.close(id, why);
         }
+        if self.relays && !observer {
+            return self.close(id, "only observers are served here");
+        }
         let limits = u64::from(self.config.init_limit) + u64::from(self.config.sync_limit);
         let (deadline, alive_until) = (now + self.init_ms(), self.tick + limits);
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -639,7 +674,7 @@ impl Leader {
             // got its quorum is locked out until the leader changes for another reason.
             // ref: Learner.registerWithLeader.
             if voter && accepted > self.epoch {
-                return self.resign("a voter has promised a later epoch");
+                return self.resign("a voter has promised a later epoch", None);
             }
             return self.leader_info(now, vec![id]);
         }
@@ -710,8 +745,16 @@ impl Leader {
     /// ACKEPOCH. ref: Leader.waitForEpochAck.
     fn ack_epoch(&mut self, now: u64, id: LinkId, last: Zxid, current: Option<Epoch>, history: &mut History) {
         let deadline = now + self.init_ms();
+        let known = self.committed.max(self.epoch_begin());
+        let ahead = self.relays && last.epoch() == self.epoch && last > known;
         let Some(link) = self.links.get_mut(&id) else { return };
         link.last = last;
+        // What it has of this epoch was committed when its last leader told it, and is about to
+        // be heard of here. differs: Java has it cut its log, and its clients would see the past.
+        if ahead {
+            (link.stage, link.deadline) = (Stage::Ahead, Some(deadline));
+            return;
+        }
         if self.phase > Phase::EpochAcks {
             return self.sync(now, id, history, None);
         }
@@ -771,7 +814,8 @@ impl Leader {
     /// hear all that comes: between these nothing is proposed or committed.
     /// ref: LearnerHandler.syncFollower, Leader.startForwarding.
     fn sync(&mut self, now: u64, id: LinkId, history: &History, disk: Option<&LogSpan>) {
-        let (last, committed) = (self.last_txn(), self.committed);
+        let (last, begin) = (self.last_txn(), self.epoch_begin());
+        let before_all = self.committed <= begin;
         // Before it leads, a snapshot lacks the end of the history: a learner that has it
         // would lose its copy for a moment, and the leader's may be the only other one.
         let force_snap = self.config.force_snap && self.is_established();
@@ -779,7 +823,7 @@ impl Leader {
         let (sid, learner) = (link.sid, link.last);
         let plan = plan(&SyncInput {
             // Who has seen the begin of the epoch has what was before it.
-            learner: if learner == committed { last } else { learner },
+            learner: if learner == begin && before_all { last } else { learner },
             last,
             history,
             force_snap,
@@ -1054,17 +1098,64 @@ impl Leader {
     }
 }
 
+/// What only a follower's side of its observers does.
+impl Leader {
+    /// Hands on what the own leader has committed; the history has it already. `designated`:
+    /// it puts a configuration in force, under which this one leads.
+    /// ref: ObserverMaster.proposalCommitted, informAndActivate.
+    pub(crate) fn inform(
+        &mut self,
+        now: u64,
+        record: &Record,
+        designated: Option<PeerId>,
+        history: &History,
+    ) {
+        let (zxid, txn) = (record.zxid, record.bytes.clone());
+        (self.committed, self.last_proposed) = (zxid, zxid);
+        let observers = self.receivers(true);
+        let message = match designated {
+            Some(designated) => FromLeader::InformAndActivate { zxid, designated, txn },
+            None => FromLeader::Inform { zxid, txn },
+        };
+        self.send(observers, message);
+        let ready = |l: &Link| l.stage == Stage::Ahead && l.last <= zxid;
+        let ready: Vec<_> = self.links.iter().filter(|(_, l)| ready(l)).map(|(id, _)| *id).collect();
+        for id in ready {
+            self.sync(now, id, history, None);
+        }
+    }
+
+    /// A sync of a learner is through, behind all that was committed before.
+    pub(crate) fn synced(&mut self, link: LinkId) {
+        if self.links.contains_key(&link) {
+            self.send(vec![link], FromLeader::Sync);
+        }
+    }
+
+    /// Closes a link, if it is there.
+    pub(crate) fn turn_away(&mut self, link: LinkId, why: &'static str) {
+        if self.links.contains_key(&link) {
+            self.close(link, why);
+        }
+    }
+
+    /// The configurations as the member knows them by now.
+    pub(crate) fn set_configs(&mut self, configs: Configs) {
+        self.configs = configs;
+    }
+}
+
 /// Signs of life.
 impl Leader {
     /// Twice a tick. ref: the loop in Leader.lead.
     fn round(&mut self, now: u64) {
-        if self.count_round {
+        if self.count_round && !self.relays {
             self.tick += 1;
             let alive = self.links.values().filter(|l| l.stage > Stage::Info && l.alive_until >= self.tick);
             let mut ids: BTreeSet<_> = alive.filter_map(|l| self.vote(l)).collect();
             ids.insert(self.config.me);
             if !self.configs.has_quorum(&ids) {
-                return self.resign("not enough followers are alive");
+                return self.resign("not enough followers are alive", None);
             }
         }
         self.count_round = !self.count_round;
@@ -1093,7 +1184,7 @@ impl Leader {
     fn try_aside(&mut self, now: u64) {
         let Some(aside) = self.aside.filter(|_| self.phase == Phase::Serving) else { return };
         if now >= aside.until {
-            return self.resign(STANDS_ASIDE);
+            return self.resign(STANDS_ASIDE, None);
         }
         if !self.outstanding.is_empty() {
             return;
@@ -1106,10 +1197,12 @@ impl Leader {
         let voters: Vec<_> = voters.filter_map(|l| Some((self.vote(l)?, l.unanswered == 0))).collect();
         let in_step: BTreeSet<_> = voters.iter().filter(|(_, yes)| *yes).map(|(sid, _)| *sid).collect();
         if in_step.len() == voters.len() || self.configs.has_quorum(&in_step) {
-            self.resign(STANDS_ASIDE);
+            // Of equals the largest id is elected.
+            let successor = in_step.last().copied();
+            self.resign(STANDS_ASIDE, successor);
         }
     }
 }
 
 /// Why a leader goes that was asked to.
-const STANDS_ASIDE: &str = "it was told to stop";
+const STANDS_ASIDE: &str = "it was told to stand aside";

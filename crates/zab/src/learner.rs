@@ -120,6 +120,13 @@ pub enum LearnerOutput {
         /// The newest committed zxid.
         upto: Zxid,
     },
+    /// The same for one transaction, which puts a configuration in force.
+    CommitAndActivate {
+        /// Its zxid.
+        zxid: Zxid,
+        /// Who leads from now on.
+        designated: PeerId,
+    },
     /// Append without waiting, and apply.
     Inform(Record),
     /// Answer clients from now on.
@@ -520,9 +527,13 @@ impl Learner {
     }
 
     fn commit_to(&mut self, upto: Zxid) {
-        if upto > self.applied {
-            self.applied = upto;
-            self.push(LearnerOutput::Commit { upto });
+        if upto <= self.applied {
+            return;
+        }
+        self.applied = upto;
+        match self.out.last_mut() {
+            Some(LearnerOutput::Commit { upto: last }) => *last = upto,
+            _ => self.push(LearnerOutput::Commit { upto }),
         }
     }
 
@@ -565,11 +576,17 @@ impl Learner {
                 }
             }
             FromLeader::Commit { zxid } => {
-                self.commit(zxid);
+                if self.commit(zxid).is_some() {
+                    self.commit_to(zxid);
+                }
             }
             FromLeader::CommitAndActivate { zxid, designated } => {
-                if let Some(config) = self.commit(zxid) {
-                    self.take_effect(config, designated);
+                if let Some(p) = self.commit(zxid) {
+                    self.applied = zxid;
+                    self.push(LearnerOutput::CommitAndActivate { zxid, designated });
+                    if let Some(config) = p.config {
+                        self.take_effect(config, designated);
+                    }
                 }
             }
             other => self.serve(other),
@@ -621,19 +638,14 @@ impl Learner {
         }
     }
 
-    /// Gives the configuration that comes with it. ref:
-    /// FollowerZooKeeperServer.commit, which ends the process on a mismatch.
-    fn commit(&mut self, zxid: Zxid) -> Option<EnsembleConfig> {
-        let Some(p) = self.pending.pop_front().filter(|p| p.zxid == zxid) else {
+    /// The oldest proposal is committed. ref: FollowerZooKeeperServer.commit, which ends the
+    /// process on a mismatch.
+    fn commit(&mut self, zxid: Zxid) -> Option<Pending> {
+        let p = self.pending.pop_front().filter(|p| p.zxid == zxid);
+        if p.is_none() {
             self.leave("commit out of order");
-            return None;
-        };
-        self.applied = zxid;
-        match self.out.last_mut() {
-            Some(LearnerOutput::Commit { upto }) => *upto = zxid,
-            _ => self.push(LearnerOutput::Commit { upto: zxid }),
         }
-        p.config
+        p
     }
 
     fn inform(&mut self, zxid: Zxid, txn: Bytes) -> Option<EnsembleConfig> {

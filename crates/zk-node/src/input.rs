@@ -70,6 +70,9 @@ pub enum Input {
         /// What the log has.
         span: LogSpan,
     },
+    /// The member is to let another one lead, if it leads and a voter has all that it has. It
+    /// follows then.
+    HandOver,
     /// The member is to stop. It hands over what it does for others, bounded in time; at
     /// the end comes [`crate::Output::Left`].
     Leave,

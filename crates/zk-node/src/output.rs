@@ -52,7 +52,9 @@ pub enum Output {
     },
     /// Open the quorum port.
     Lead,
-    /// Close the quorum port and all learners' connections.
+    /// Open the port for observers. It is tried until it opens, or until it is closed.
+    ServeObservers,
+    /// Close the quorum port or that for observers, and all learners' connections.
     StopLeading,
     /// Send one packet to some learners.
     ToLearners {
@@ -92,12 +94,14 @@ pub enum Output {
         /// What the tree has then.
         zxid: Zxid,
     },
-    /// Connect to a leader's quorum port.
+    /// Connect to a leader's quorum port, or to a follower's port for observers.
     Follow {
         /// Number of this attempt; older ones are void.
         attempt: u64,
         /// Whose.
         leader: PeerId,
+        /// Whether it is the port for observers.
+        observer_port: bool,
     },
     /// Send a packet to the leader.
     ToLeader {

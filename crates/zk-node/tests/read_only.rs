@@ -27,6 +27,8 @@ impl Member {
             force_snap: false,
             commit_log_count: None,
             read_only,
+            observer_master: false,
+            reconnect_delay_ms: 0,
         };
         let text = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nversion=0";
         let configs = Configs::new(EnsembleConfig::parse(text).unwrap());

@@ -41,6 +41,8 @@ pub struct Rules {
     /// How much log is sent instead of a snapshot, in parts of the snapshot's size; below
     /// 0: none. ref: `zookeeper.snapshotSizeFactor`.
     pub log_share: f64,
+    /// Where followers serve observers. ref: `observerMasterPort`.
+    pub observer_port: Option<u16>,
 }
 
 /// The member's means.
@@ -178,6 +180,12 @@ impl Member {
         self.addresses(id).into_iter().map(|a| (a.host, a.quorum_port)).collect()
     }
 
+    /// The port is the same at every member. ref: QuorumPeer.updateObserverMasterList.
+    fn observer_ports(&self, id: PeerId) -> Vec<(String, u16)> {
+        let port = self.rules.observer_port.expect("nobody serves observers without the key");
+        self.addresses(id).into_iter().map(|a| (a.host, port)).collect()
+    }
+
     /// What an event of the transport means to the state machine.
     pub fn inputs(&mut self, event: PeerEvent) -> Vec<Input> {
         match event {
@@ -242,6 +250,11 @@ impl Member {
                 let ports = self.quorum_ports(self.me);
                 self.commands.push(PeerCommand::Lead(ports));
             }
+            Output::ServeObservers => {
+                let ports = self.observer_ports(self.me);
+                tracing::info!(?ports, "serves observers");
+                self.commands.push(PeerCommand::ServeObservers(ports));
+            }
             Output::StopLeading => self.commands.push(PeerCommand::StopLeading),
             Output::ToLearners { links, message } => self.queue(links, &message.to_packet()),
             Output::CloseLink { link, why } => {
@@ -250,9 +263,12 @@ impl Member {
             }
             Output::FindInLog { link, zxid } => self.find_in_log(link, zxid, shared, log.durable()),
             Output::StreamLog { link, after, upto } => self.stream_log(link, after, upto, log),
-            Output::Follow { attempt, leader } => {
+            Output::Follow { attempt, leader, observer_port } => {
                 self.snapshot = None;
-                let addresses = self.quorum_ports(leader);
+                let addresses = match observer_port {
+                    true => self.observer_ports(leader),
+                    false => self.quorum_ports(leader),
+                };
                 let Dial { try_for, retry_delay } = self.dial;
                 self.commands.push(PeerCommand::Follow { attempt, leader, addresses, try_for, retry_delay });
             }

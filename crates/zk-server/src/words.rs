@@ -216,8 +216,7 @@ fn member(status: &zk_node::Status) -> MemberGauges {
         peer_state: state.to_owned(),
         observer_master_id: status.leader.filter(|_| observes).map(|id| id.0),
         quorum_size: status.voters as u64,
-        synced_observers: leader
-            .is_some()
+        synced_observers: (leader.is_some() || status.serves_observers)
             .then(|| status.learners.iter().filter(|l| l.synced && l.observer).count() as u64),
         leader,
     }

@@ -43,8 +43,32 @@ pub struct Settings {
     pub force_snap: bool,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
+    /// Followers serve observers.
+    pub observer_master: bool,
     /// The members.
     pub configs: Configs,
+}
+
+/// Where learners connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// At a leader.
+    Quorum,
+    /// At a follower.
+    Observers,
+}
+
+/// An attempt to connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Dial {
+    /// Its number.
+    pub attempt: u64,
+    /// Whom.
+    pub leader: usize,
+    /// Where.
+    pub port: Port,
+    /// Until when.
+    pub until: u64,
 }
 
 /// When an armed crash happens.
@@ -96,9 +120,9 @@ pub struct Live {
     /// What made it.
     pub chain: Chain,
     /// Whether the quorum port is open.
-    pub listening: bool,
-    /// Whom it dials: attempt, place, until when.
-    pub dial: Option<(u64, usize, u64)>,
+    pub listening: Option<Port>,
+    /// Whom it dials.
+    pub dial: Option<Dial>,
     /// Its connection to the leader.
     pub leader_link: Option<(u64, usize)>,
     /// Until when it is busy, us.
@@ -264,6 +288,8 @@ impl Member {
             force_snap: s.force_snap,
             commit_log_count: None,
             read_only: false,
+            observer_master: s.observer_master,
+            reconnect_delay_ms: 0,
         };
         let pipeline = PipelineConfig {
             tick_ms: s.tick_ms,
@@ -277,7 +303,7 @@ impl Member {
             node,
             tree,
             chain,
-            listening: false,
+            listening: None,
             dial: None,
             leader_link: None,
             busy_until: w.now,
@@ -591,10 +617,11 @@ impl Member {
             }
             // Nobody is told to leave here, nor to serve reads without a leader.
             Output::Left | Output::ReadOnly => {}
-            Output::Lead => self.running().listening = true,
+            Output::Lead => self.running().listening = Some(Port::Quorum),
+            Output::ServeObservers => self.running().listening = Some(Port::Observers),
             Output::StopLeading => {
                 let live = self.running();
-                live.listening = false;
+                live.listening = None;
                 for link in std::mem::take(&mut live.links) {
                     self.close_link(w, link);
                 }
@@ -630,13 +657,14 @@ impl Member {
                 self.tell_later(w, Input::Streamed(link));
             }
             Output::StreamSnapshot { link, zxid } => self.stream_snapshot(w, link, zxid),
-            Output::Follow { attempt, leader } => {
+            Output::Follow { attempt, leader, observer_port } => {
                 let try_for = self.settings.tick_ms * u64::from(self.settings.init_limit) * 1000;
                 let (leader, until) = (usize::try_from(leader.0 - 1).expect("a member"), w.now + try_for);
                 let live = self.running();
                 live.snapshot = None;
                 live.came.clear();
-                live.dial = Some((attempt, leader, until));
+                let port = if observer_port { Port::Observers } else { Port::Quorum };
+                live.dial = Some(Dial { attempt, leader, port, until });
                 let at = self.departs(w) + w.delay();
                 w.at(at, Event::Dial(self.index, self.incarnation, attempt));
             }

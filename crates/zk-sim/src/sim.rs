@@ -12,7 +12,7 @@ use zk_proto::PeerId;
 
 use crate::checks::{durable, ephemerals, liveness};
 use crate::clients::{Client, Mode, ToServer};
-use crate::member::{Item, Member, Settings};
+use crate::member::{Dial, Item, Member, Settings};
 use crate::net::{Held, Link, ToLeader, ToLearner};
 use crate::note;
 use crate::plant::Plant;
@@ -84,6 +84,8 @@ pub struct Shape {
     pub force_snap: bool,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
+    /// Followers serve observers.
+    pub observer_master: bool,
 }
 
 impl Sim {
@@ -98,6 +100,7 @@ impl Sim {
             sync_limit: 5,
             force_snap: shape.force_snap,
             rebase: shape.rebase,
+            observer_master: shape.observer_master,
             configs: configs.clone(),
         };
         let members = (0..n).map(|i| Member::new(i, settings.clone(), &mut w)).collect();
@@ -123,6 +126,7 @@ impl Sim {
             tick_ms: [100, 200, 500][rng.index(3)],
             force_snap: rng.chance(80),
             rebase: rng.between(5, 100),
+            observer_master: seed.is_multiple_of(2),
         };
         let mut sim = Self::new(seed, shape, trace);
         sim.calm = rng.between(200_000, 4_000_000);
@@ -372,8 +376,9 @@ impl Sim {
             return;
         }
         let Some(live) = &self.members[m].live else { return };
-        let Some((_, leader, until)) = live.dial.filter(|(a, ..)| *a == attempt) else { return };
-        let listens = self.members[leader].live.as_ref().is_some_and(|l| l.listening);
+        let Some(dial) = live.dial.filter(|d| d.attempt == attempt) else { return };
+        let Dial { leader, port, until, .. } = dial;
+        let listens = self.members[leader].live.as_ref().is_some_and(|l| l.listening == Some(port));
         if !listens || !self.w.net.is_open(m, leader) {
             if self.w.now >= until {
                 return self.tell(m, Input::LeaderLost { attempt });

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -144,32 +145,59 @@ impl Launcher for Java {
     }
 
     fn command(&self, zoo_cfg: &Path, config: &Config) -> anyhow::Result<Command> {
-        let class_path = java_class_path()?;
         let dir = zoo_cfg.parent().context("zoo.cfg has no directory")?;
-        // Without it logback logs everything to the terminal.
-        let logback = dir.join("logback.xml");
-        let verbose: String =
-            config.verbose.iter().map(|name| format!("<logger name=\"{name}\" level=\"INFO\"/>")).collect();
-        fs::write(
-            &logback,
-            format!(
-                "<configuration><appender name=\"A\" class=\"ch.qos.logback.core.ConsoleAppender\"><encoder>\
-                 <pattern>%d{{HH:mm:ss.SSS}} %-5level %logger{{0}} %msg%n</pattern></encoder></appender>{verbose}\
-                 <root level=\"WARN\"><appender-ref ref=\"A\"/></root></configuration>"
-            ),
-        )?;
-        let java = std::env::var_os("JAVA_HOME")
-            .map_or_else(|| PathBuf::from("java"), |home| PathBuf::from(home).join("bin/java"));
-        let mut command = Command::new(java);
+        let mut command = java(dir, &config.verbose)?;
         command
-            .args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"])
-            .arg("-XX:-UsePerfData")
+            .arg("-Xmx384m")
             .args(config.flags())
-            .arg(format!("-Dlogback.configurationFile={}", logback.display()))
-            .args(["-cp", &class_path, "org.apache.zookeeper.server.quorum.QuorumPeerMain"])
+            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(zoo_cfg);
         Ok(command)
     }
+}
+
+/// The reference's JVM, quick to start, without its main class. `dir` takes the settings of
+/// its log, which goes to the standard output: warnings, and more of the `verbose` classes.
+fn java(dir: &Path, verbose: &[&str]) -> anyhow::Result<Command> {
+    // Without it logback logs everything.
+    let logback = dir.join("logback.xml");
+    let verbose: String =
+        verbose.iter().map(|name| format!("<logger name=\"{name}\" level=\"INFO\"/>")).collect();
+    fs::write(
+        &logback,
+        format!(
+            "<configuration><appender name=\"A\" class=\"ch.qos.logback.core.ConsoleAppender\"><encoder>\
+             <pattern>%d{{HH:mm:ss.SSS}} %-5level %logger{{0}} %msg%n</pattern></encoder></appender>{verbose}\
+             <root level=\"WARN\"><appender-ref ref=\"A\"/></root></configuration>"
+        ),
+    )?;
+    let java = std::env::var_os("JAVA_HOME")
+        .map_or_else(|| PathBuf::from("java"), |home| PathBuf::from(home).join("bin/java"));
+    let mut command = Command::new(java);
+    command
+        .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData"])
+        .arg(format!("-Dlogback.configurationFile={}", logback.display()))
+        .args(["-cp", &java_class_path()?]);
+    Ok(command)
+}
+
+/// What the reference's command line tool prints for these lines, as the super user.
+pub fn zk_cli(addr: SocketAddr, lines: &[String]) -> anyhow::Result<String> {
+    let dir = tempfile::tempdir()?;
+    let mut child = java(dir.path(), &[])?
+        .args(["org.apache.zookeeper.ZooKeeperMain", "-waitforconnection", "-server", &addr.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("java")?;
+    let mut input = child.stdin.take().context("no standard input")?;
+    writeln!(input, "addauth digest {SUPER}")?;
+    lines.iter().try_for_each(|line| writeln!(input, "{line}"))?;
+    writeln!(input, "quit")?;
+    drop(input);
+    let out = child.wait_with_output()?;
+    Ok(format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
 }
 
 /// The zkd under test.

@@ -76,7 +76,7 @@ fn show_outputs(outputs: &[ElectionOutput], trace: &mut String) {
 
 /// Runs a script and shows what comes out of each line. A line is one of
 /// `start zxid epoch`, `blank`, `at ms` (the clock moves on, timers run), `up id`,
-/// `down id`, `epoch n`, `designate id`, or a message: its sender, state, leader,
+/// `down id`, `epoch n`, `designate id`, `prefer id`, or a message: its sender, state, leader,
 /// zxid, round and epoch. Votes are shown in the same order.
 fn run(election: &mut Election, script: &str) -> String {
     let mut trace = String::new();
@@ -98,6 +98,7 @@ fn run(election: &mut Election, script: &str) -> String {
             "up" => election.reachable(now, PeerId(arg(1)), true),
             "down" => election.reachable(now, PeerId(arg(1)), false),
             "epoch" => election.set_peer_epoch(Epoch(arg(1))),
+            "prefer" => election.prefer(Some(PeerId(arg(1)))),
             "designate" => election.follow_designated(PeerId(arg(1))),
             from => {
                 let state = match words[1] {
@@ -124,6 +125,32 @@ fn run(election: &mut Election, script: &str) -> String {
 
 fn check(mut election: Election, script: &str, trace: Expect) {
     trace.assert_eq(&run(&mut election, script));
+}
+
+/// The rounds differ: also the vote of another round is not for oneself.
+#[test]
+fn a_leader_that_hands_over_votes_for_another_one_once() {
+    check(
+        three(3),
+        "prefer 2
+         start 7 1
+         1 looking 1 7 4 1
+         2 looking 2 7 4 1
+         1 looking 2 7 4 1
+         start 7 1",
+        expect![[r#"
+            prefer 2
+            start 7 1
+                to 1 2: Looking 2 7 1 1
+            1 looking 1 7 4 1
+                to 1 2: Looking 2 7 4 1
+            2 looking 2 7 4 1
+            1 looking 2 7 4 1
+                Following 2 7 4 1
+            start 7 1
+                to 1 2: Looking 3 7 5 1
+        "#]],
+    );
 }
 
 #[test]

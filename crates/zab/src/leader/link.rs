@@ -15,6 +15,8 @@ pub(super) enum Stage {
     AckEpoch,
     /// Waits for a quorum that is in the epoch.
     WaitEpochAcks,
+    /// Has more than the follower that serves it has heard of.
+    Ahead,
     /// Waits for the leader's log.
     FindInLog,
     /// Is sent the history; its next packet is the ACK of NEWLEADER.

@@ -557,7 +557,7 @@ fn who_is_silent_is_closed_and_without_a_quorum_it_resigns() {
     t.check(expect![[r#"
         at 550
         at 600
-            Resign { why: "not enough followers are alive" }
+            Resign { why: "not enough followers are alive", successor: None }
     "#]]);
     assert_eq!(t.leader.deadline(), None);
     t.up(9).propose(E2 + 1);
@@ -576,7 +576,7 @@ fn without_a_quorum_it_waits_initlimit_in_each_step() {
         at 1000
         at 1899
         at 1900
-            Resign { why: "no quorum within initLimit" }
+            Resign { why: "no quorum within initLimit", successor: None }
     "#]]);
 }
 
@@ -612,7 +612,7 @@ fn the_last_counter_is_never_proposed() {
         propose 0x2fffffffe
             -> 1: PROPOSAL 0x2fffffffe
         propose 0x2ffffffff
-            Resign { why: "the epoch's zxids are used up" }
+            Resign { why: "the epoch's zxids are used up", successor: None }
     "#]]);
 }
 
@@ -761,7 +761,7 @@ fn a_leader_that_stands_aside_goes_when_voters_have_the_commits() {
         3: PING 0x200000000
         1: PING 0x200000000
         2: PING 0x200000000
-            Resign { why: "it was told to stop" }
+            Resign { why: "it was told to stand aside", successor: Some(PeerId(2)) }
     "#]]);
     assert_eq!(t.leader.deadline(), None);
 }
@@ -785,7 +785,7 @@ fn a_proposal_meanwhile_is_waited_for() {
             Committed { upto: Zxid(8589934593) }
             -> 1: PING 0x200000001
         1: PING 0x200000000
-            Resign { why: "it was told to stop" }
+            Resign { why: "it was told to stand aside", successor: Some(PeerId(2)) }
     "#]]);
 }
 
@@ -800,19 +800,19 @@ fn a_leader_does_not_wait_for_ever_nor_without_voters() {
         stand aside
         at 39
         at 40
-            Resign { why: "it was told to stop" }
+            Resign { why: "it was told to stand aside", successor: None }
     "#]]);
     let mut t = Test::new();
     t.join(1, 2, false).input(LeaderInput::LinkDown(LinkId(1))).quiet();
     t.stand_aside(1000);
     t.check(expect![[r#"
         stand aside
-            Resign { why: "it was told to stop" }
+            Resign { why: "it was told to stand aside", successor: None }
     "#]]);
     let mut t = Test::new();
     t.stand_aside(1000);
     t.check(expect![[r#"
         stand aside
-            Resign { why: "it was told to stop" }
+            Resign { why: "it was told to stand aside", successor: None }
     "#]]);
 }

@@ -541,29 +541,29 @@ fn a_configuration_takes_effect_with_its_commit() {
         &mut l,
         inputs,
         expect![[r#"
-        DIFF 0x100000005
-        NEWLEADER 0x200000000
-            seen config 0x200000000
-            StoreCurrentEpoch(Epoch(2))
-            ACK 0x200000000
-        UPTODATE 0xffffffffffffffff
-            activate config 0x200000000 None
-            ACK 0x200000000
-            Serve { epoch: Epoch(2) }
-        PROPOSAL 0x200000001
-            seen config 0x200000001
-            append 0x200000001
-        COMMITANDACTIVATE 0x200000001
-            Commit { upto: Zxid(8589934593) }
-            activate config 0x200000001 Some(PeerId(3))
-        PROPOSAL 0x200000002
-            seen config 0x200000002
-            append 0x200000002
-        COMMITANDACTIVATE 0x200000002
-            Commit { upto: Zxid(8589934594) }
-            activate config 0x200000002 Some(PeerId(3))
-            Leave { why: "the configuration changes a role" }
-    "#]],
+            DIFF 0x100000005
+            NEWLEADER 0x200000000
+                seen config 0x200000000
+                StoreCurrentEpoch(Epoch(2))
+                ACK 0x200000000
+            UPTODATE 0xffffffffffffffff
+                activate config 0x200000000 None
+                ACK 0x200000000
+                Serve { epoch: Epoch(2) }
+            PROPOSAL 0x200000001
+                seen config 0x200000001
+                append 0x200000001
+            COMMITANDACTIVATE 0x200000001
+                CommitAndActivate { zxid: Zxid(8589934593), designated: PeerId(3) }
+                activate config 0x200000001 Some(PeerId(3))
+            PROPOSAL 0x200000002
+                seen config 0x200000002
+                append 0x200000002
+            COMMITANDACTIVATE 0x200000002
+                CommitAndActivate { zxid: Zxid(8589934594), designated: PeerId(3) }
+                activate config 0x200000002 Some(PeerId(3))
+                Leave { why: "the configuration changes a role" }
+        "#]],
     );
 }
 
@@ -582,19 +582,19 @@ fn a_configuration_that_is_only_proposed_waits_for_its_commit() {
         &mut l,
         inputs,
         expect![[r#"
-        DIFF 0x100000005
-        PROPOSAL 0x200000001
-            seen config 0x200000001
-        NEWLEADER 0x200000000
-            StoreCurrentEpoch(Epoch(2))
-            ACK 0x200000000
-        UPTODATE 0xffffffffffffffff
-            ACK 0x200000000
-            Serve { epoch: Epoch(2) }
-            append 0x200000001
-        COMMITANDACTIVATE 0x200000001
-            Commit { upto: Zxid(8589934593) }
-            activate config 0x200000001 Some(PeerId(1))
-    "#]],
+            DIFF 0x100000005
+            PROPOSAL 0x200000001
+                seen config 0x200000001
+            NEWLEADER 0x200000000
+                StoreCurrentEpoch(Epoch(2))
+                ACK 0x200000000
+            UPTODATE 0xffffffffffffffff
+                ACK 0x200000000
+                Serve { epoch: Epoch(2) }
+                append 0x200000001
+            COMMITANDACTIVATE 0x200000001
+                CommitAndActivate { zxid: Zxid(8589934593), designated: PeerId(1) }
+                activate config 0x200000001 Some(PeerId(1))
+        "#]],
     );
 }

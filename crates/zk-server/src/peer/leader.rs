@@ -1,4 +1,4 @@
-//! The quorum port of a leader: links to learners. ref: Leader.LearnerCnxAcceptor,
+//! The quorum port of a leader, or a follower's port for observers: links to learners. ref: Leader.LearnerCnxAcceptor,
 //! LearnerHandler.
 
 use std::collections::BTreeMap;
@@ -51,14 +51,9 @@ impl Leader {
         Self { config, common, listeners: Listeners::default(), links: BTreeMap::new(), last: 0 }
     }
 
-    /// Opens the port.
-    pub fn open(&mut self, addresses: &[(String, u16)]) {
-        let opening = Opening {
-            port: Port::Quorum,
-            on_all: self.config.listen_on_all,
-            tries: limits::LEAD_BIND_TRIES,
-            pause: limits::LEAD_BIND_PAUSE,
-        };
+    /// Opens the port; for `tries` and `pause` see [`Opening`].
+    pub fn open(&mut self, addresses: &[(String, u16)], tries: u32, pause: Duration) {
+        let opening = Opening { port: Port::Quorum, on_all: self.config.listen_on_all, tries, pause };
         let admission = Admission {
             // That of the opening below.
             generation: self.listeners.generation + 1,
