@@ -661,7 +661,6 @@ fn a_session_that_has_ended_does_not_pass_for_a_learners_own() {
     let s = c.session(1, 1);
     c.input(1, write(1, s, 1, create("/e", 1)));
     c.input(1, write(1, s, 2, create("/a", 0)));
-    c.connect(2, 2, s);
     c.settle();
     c.connect(2, 3, s);
     c.settle();
