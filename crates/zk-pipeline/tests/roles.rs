@@ -864,7 +864,7 @@ const PATHS: usize = 300;
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut c = if seed % 2 == 0 { Cluster::new() } else { Cluster::with(local(true)) };
+        let mut c = if seed.is_multiple_of(2) { Cluster::new() } else { Cluster::with(local(true)) };
         let s = c.session(0, 0);
         let clients: Vec<Client> =
             (0..6).map(|i| Client { path: format!("/n{i}"), ..Client::default() }).collect();
