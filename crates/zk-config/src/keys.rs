@@ -130,7 +130,6 @@ use short::{bare, file, prop};
 
 const TLS: Status = Later("TLS");
 const SASL: Status = Later("SASL");
-const LOCAL: Status = Later("local sessions");
 const ADMIN: Status = Later("the admin HTTP server");
 const METRICS: Status = Later("the metrics endpoint");
 const AUDIT: Status = Later("the audit log");
@@ -172,8 +171,8 @@ pub const KEYS: &[Key] = &[
     file("reconfigEnabled", Bool, "false", Used),
     file("autopurge.snapRetainCount", Number, "3", Used),
     file("autopurge.purgeInterval", Number, "0", Used),
-    file("localSessionsEnabled", Bool, "false", LOCAL),
-    file("localSessionsUpgradingEnabled", Bool, "false", LOCAL),
+    file("localSessionsEnabled", Bool, "false", Ensemble),
+    file("localSessionsUpgradingEnabled", Bool, "false", Ensemble),
     file("sslQuorum", Bool, "false", TLS),
     file("portUnification", Bool, "false", TLS),
     file("sslQuorumReloadCertFiles", Bool, "false", TLS),

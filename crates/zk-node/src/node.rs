@@ -33,6 +33,10 @@ const FREE_TRIES: u32 = 3;
 /// The first wait, ms; it doubles up to 16 times that.
 const FRUITLESS_PAUSE_MS: u64 = 10;
 
+/// Without a leader for so long, or a tick if that is longer, a member serves reads, ms.
+/// ref: QuorumPeer.run, LOOKING.
+const READ_ONLY_AFTER_MS: u64 = 2_000;
+
 /// How long a member that is told to stop waits for its writes to be committed and for
 /// others to be in step, ms.
 const LEAVE_MS: u64 = 1_000;
@@ -61,6 +65,8 @@ pub struct NodeConfig {
     /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
     /// `None`: at least 500, and more while they are small.
     pub commit_log_count: Option<usize>,
+    /// `readonlymode.enabled`: reads are served without a leader, too.
+    pub read_only: bool,
     /// `observerMasterPort` is set: a follower serves observers, an observer goes to a follower.
     pub observer_master: bool,
     /// `zookeeper.observer.reconnectDelayMs`: an observer that has tried all whom it may go to
@@ -95,6 +101,8 @@ pub enum Mode {
     Alone,
     /// It looks for a leader.
     Looking,
+    /// It looks for a leader and answers reads meanwhile.
+    ReadOnly,
     /// It follows a leader; `serving` once it is synchronised.
     Following,
     /// The same without a vote.
@@ -108,7 +116,7 @@ pub enum Mode {
 pub struct Status {
     /// What it is.
     pub mode: Mode,
-    /// Whether it serves clients.
+    /// Whether it serves clients, were it only reads.
     pub serving: bool,
     /// Whom it follows or is; of an observer, whom it is connected to.
     pub leader: Option<PeerId>,
@@ -154,6 +162,7 @@ impl ProposalSizes {
 //    |                                                                  ^
 //    +----elected----> Learning --Serve--> (serving) ----Leave----------+
 //
+// Who looks for long serves reads with a role of the pipeline for it, until it is elected.
 // Told to leave, any of them ends in Looking without an election.
 #[derive(Debug)]
 enum Role {
@@ -236,6 +245,10 @@ pub struct Node {
     pause: u64,
     /// When the next election begins, monotonic ms.
     look_at: Option<u64>,
+    /// When it serves reads if there is no leader until then, monotonic ms.
+    read_only_at: Option<u64>,
+    /// It serves reads, and there is no leader.
+    read_only: bool,
     since: u64,
     proposals: Option<ProposalSizes>,
     /// Told to leave: when it does so at the latest.
@@ -259,6 +272,7 @@ impl Node {
             multi_address: false,
             force_snap: false,
             commit_log_count: None,
+            read_only: false,
             observer_master: false,
             reconnect_delay_ms: 0,
             join_bytes: leader::JOIN_BYTES,
@@ -331,6 +345,8 @@ impl Node {
             masters_tried: 0,
             pause: 0,
             look_at: None,
+            read_only_at: None,
+            read_only: false,
             since: 0,
             proposals: None,
             leaving: None,
@@ -363,6 +379,7 @@ impl Node {
         };
         let (mode, leader, learners) = match &self.role {
             Role::Alone => (Mode::Alone, None, Vec::new()),
+            Role::Looking if self.read_only => (Mode::ReadOnly, None, Vec::new()),
             Role::Looking => (Mode::Looking, None, Vec::new()),
             Role::Leading(l) => (Mode::Leading, Some(self.config.me), l.followers().collect()),
             Role::Learning { observer: false, leader, master, .. } => {
@@ -377,7 +394,7 @@ impl Node {
         let voters = self.configs.active.voters().count();
         Status {
             mode,
-            serving: self.serving,
+            serving: self.serving || self.read_only,
             leader,
             epoch: self.current,
             last: self.last,
@@ -633,6 +650,32 @@ impl Node {
             Some(e) if blank => e.start_blank(now.mono),
             Some(e) => e.start(now.mono, self.last, self.current),
         }
+        // differs: Java serves what a blank disk has, too.
+        let readable = self.config.read_only && self.may_vote && !blank;
+        self.read_only_at = readable.then(|| now.mono + self.config.tick_ms.max(READ_ONLY_AFTER_MS));
+    }
+
+    /// There was no leader for long.
+    fn serve_read_only(&mut self, now: Now, tree: &Tree) {
+        tracing::warn!("no leader; serving reads to clients that take them");
+        self.read_only = true;
+        self.pipeline.serve_read_only(now, tree);
+        // Whoever was connected is closed first.
+        self.gather(now);
+        self.steps.push_back(Step::Out(Output::ReadOnly));
+    }
+
+    /// Reads are not served any more. `next` is done when their clients are told.
+    fn end_read_only(&mut self, next: Output) -> Output {
+        self.read_only_at = None;
+        if !std::mem::take(&mut self.read_only) {
+            return next;
+        }
+        self.pipeline.stand_down(true);
+        self.pipeline.drain_outputs(&mut self.pipeline_outputs);
+        self.steps.push_front(Step::Out(next));
+        self.pipeline_outputs.drain(..).rev().for_each(|o| self.steps.push_front(Step::Pipeline(o)));
+        Output::Serving(false)
     }
 
     fn serve(&mut self, now: Now, epoch: Epoch) -> Option<Output> {
@@ -852,10 +895,13 @@ impl Node {
         match output {
             ElectionOutput::Send { to, notification } => Some(Output::Notify { to, notification }),
             ElectionOutput::AdoptConfig(config) => Some(self.activate(config, None)),
-            ElectionOutput::Elected { vote, state } if matches!(self.role, Role::Looking) => match state {
-                PeerState::Leading => Some(self.begin_leading(now, tree)),
-                _ => Some(self.begin_learning(tree, vote.leader, state == PeerState::Observing)),
-            },
+            ElectionOutput::Elected { vote, state } if matches!(self.role, Role::Looking) => {
+                let begin = match state {
+                    PeerState::Leading => self.begin_leading(now, tree),
+                    _ => self.begin_learning(tree, vote.leader, state == PeerState::Observing),
+                };
+                Some(self.end_read_only(begin))
+            }
             ElectionOutput::Elected { .. } => None,
         }
     }
@@ -978,7 +1024,7 @@ impl Node {
         let observers = self.master().is_some().then_some(Step::Out(Output::StopLeading));
         self.attempt += 1;
         self.role = Role::Looking;
-        self.serving = false;
+        (self.serving, self.read_only, self.read_only_at) = (false, false, None);
         self.fruitless += 1;
         // A snapshot that is not durable was never told to anybody: back to what is.
         let base = match std::mem::take(&mut self.unbased) && self.leaving.is_none() {
@@ -1144,7 +1190,8 @@ impl Node {
             (_, Role::Looking | Role::Leading(_)) => (None, None),
         };
         let look_at = self.look_at.filter(|_| self.leaving.is_none());
-        [pipeline, leaving, role, election, look_at].into_iter().flatten().min()
+        let read_only_at = self.read_only_at.filter(|_| self.leaving.is_none());
+        [pipeline, leaving, role, election, look_at, read_only_at].into_iter().flatten().min()
     }
 
     /// Time passes.
@@ -1168,6 +1215,9 @@ impl Node {
         }
         if self.leaving.is_none() && self.look_at.is_some_and(|at| now.mono >= at) {
             self.look(now);
+        }
+        if self.leaving.is_none() && self.read_only_at.take_if(|at| now.mono >= *at).is_some() {
+            self.serve_read_only(now, tree);
         }
     }
 

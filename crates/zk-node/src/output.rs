@@ -122,6 +122,9 @@ pub enum Output {
     Unfollow,
     /// Clients are served from now on, or held back.
     Serving(bool),
+    /// There is no leader. Clients that take a server which answers reads only are served,
+    /// until the next [`Output::Serving`].
+    ReadOnly,
     /// New members were proposed: to be kept beside the active ones, durable. They are
     /// reached from now on, too.
     Proposed {

@@ -42,10 +42,14 @@ pub enum Control {
 /// What the core tells a word.
 #[derive(Debug, Default)]
 pub struct CoreReport {
-    /// Number of sessions.
+    /// Number of sessions that all members know.
     pub sessions: usize,
-    /// Sessions by the time of their expiry, monotonic ms.
+    /// Number of sessions that only this member knows.
+    pub local_sessions: usize,
+    /// Sessions that all members know by the time of their expiry, monotonic ms.
     pub by_expiry: Vec<(u64, Vec<SessionId>)>,
+    /// The same of local sessions.
+    pub local_by_expiry: Vec<(u64, Vec<SessionId>)>,
     /// Counters.
     pub stats: PipelineStats,
     /// What it is in the ensemble.
@@ -57,7 +61,7 @@ pub struct CoreReport {
 pub struct MemberReport {
     /// What it is.
     pub node: zk_node::Status,
-    /// A learner's sessions with their time-outs in ms, in order.
+    /// Who does not lead: sessions that all members know with their time-outs in ms, in order.
     pub known: Vec<(SessionId, i32)>,
 }
 
@@ -289,6 +293,7 @@ impl Core {
                 }
             }
             Output::Serving(yes) => self.serve(now, yes),
+            Output::ReadOnly => self.serve_read_only(),
             Output::Left => self.left(),
             Output::Proposed { config } => {
                 let member = self.member.as_mut().expect("only members have an ensemble");
@@ -411,7 +416,7 @@ impl Core {
         // Replies to what was applied come before the silence.
         self.flush_outputs();
         // Who waits already, or was told not to, does so whatever roles come and go.
-        if !yes && self.shared.serving() != Serving::Yes {
+        if !yes && !matches!(self.shared.serving(), Serving::Yes | Serving::ReadOnly) {
             return;
         }
         self.held_since = (!yes).then_some(now.mono);
@@ -422,6 +427,13 @@ impl Core {
             true if refuses && leads() => Serving::No,
             true => Serving::Yes,
         });
+    }
+
+    fn serve_read_only(&mut self) {
+        // Who was connected for more is closed before anybody is served.
+        self.flush_outputs();
+        self.held_since = None;
+        self.tell_serving(Serving::ReadOnly);
     }
 
     /// All replies are with the workers, all packets with the transport, which goes.
@@ -510,10 +522,10 @@ impl Core {
         };
         let w = Worker::of(conn);
         match output {
-            P::Session { conn, session, timeout } => {
+            P::Session { conn, session, timeout, read_only } => {
                 let heard = self.heard.entry(session).or_insert_with(|| Arc::new(AtomicU64::new(0)));
                 let heard = Arc::clone(heard);
-                self.for_workers[w].push(ToWorker::Session { conn, session, timeout, heard });
+                self.for_workers[w].push(ToWorker::Session { conn, session, timeout, heard, read_only });
             }
             output => {
                 if let P::Reply { watches, .. } = &output {
@@ -619,7 +631,7 @@ impl Core {
         // Those whose connection has gone are not heard of any more.
         let pipeline = self.node.pipeline();
         if self.heard.len() > self.heard_limit {
-            self.heard.retain(|id, _| pipeline.is_local(*id));
+            self.heard.retain(|id, _| pipeline.is_connected(*id));
             self.heard_limit = 2 * self.heard.len() + 1024;
         }
     }
@@ -647,9 +659,12 @@ impl Core {
 
     fn report(&self) -> CoreReport {
         let sessions = self.node.pipeline().sessions();
+        let local_sessions = sessions.local_len();
         CoreReport {
-            sessions: sessions.len(),
-            by_expiry: sessions.by_expiry().collect(),
+            sessions: sessions.len() - local_sessions,
+            local_sessions,
+            by_expiry: sessions.by_expiry(false).collect(),
+            local_by_expiry: sessions.by_expiry(true).collect(),
             stats: self.node.pipeline().stats(),
             status: self.member.is_some().then(|| self.member_report()),
         }
@@ -657,9 +672,8 @@ impl Core {
 
     fn member_report(&self) -> MemberReport {
         let node = self.node.status();
-        let learns = matches!(node.mode, zk_node::Mode::Following | zk_node::Mode::Observing);
         let mut known: Vec<_> = Vec::new();
-        if learns {
+        if node.mode != zk_node::Mode::Leading {
             known.extend(self.node.pipeline().sessions().timeouts());
             known.sort_unstable();
         }

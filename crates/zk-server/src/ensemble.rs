@@ -156,6 +156,7 @@ impl Identity {
             multi_address: e.multi_address,
             force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
             commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
+            read_only: config.admin.read_only_mode,
             observer_master: e.observer_master_port.is_some(),
             reconnect_delay_ms: number(config, "zookeeper.observer.reconnectDelayMs").unwrap_or(0),
             join_bytes: JOIN_BYTES,

@@ -346,6 +346,7 @@ impl Member {
             | Output::StreamSnapshot { .. }
             | Output::Ping { .. }
             | Output::Left
+            | Output::ReadOnly
             | Output::Proposed { .. }
             | Output::Configuration { .. }
             | Output::Serving(_) => unreachable!("the core performs these itself"),

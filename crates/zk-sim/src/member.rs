@@ -289,6 +289,7 @@ impl Member {
             multi_address: false,
             force_snap: s.force_snap,
             commit_log_count: None,
+            read_only: false,
             observer_master: s.observer_master,
             reconnect_delay_ms: 0,
             join_bytes: s.join_bytes,
@@ -617,8 +618,8 @@ impl Member {
                 w.net.voices[at].unsent = Some(notification);
                 w.speak(self.index, to, self.departs(w));
             }
-            // Nobody is told to leave here.
-            Output::Left => {}
+            // Nobody is told to leave here, nor to serve reads without a leader.
+            Output::Left | Output::ReadOnly => {}
             Output::Lead => self.running().listening = Some(Port::Quorum),
             Output::ServeObservers => self.running().listening = Some(Port::Observers),
             Output::StopLeading => {
@@ -1002,7 +1003,8 @@ impl Member {
         if seen > live.tree.last_zxid() && !w.planted(Plant::LetPastClientsIn) {
             return self.close(w, conn);
         }
-        let input = zk_pipeline::Input::Connect { conn: ConnId(conn as u64), session, timeout };
+        let input =
+            zk_pipeline::Input::Connect { conn: ConnId(conn as u64), session, timeout, read_only: false };
         live.node.handle(now, Input::Client(input), &live.tree);
         self.outputs(w);
     }
@@ -1054,7 +1056,7 @@ impl Member {
         match output {
             P::Event(fired) if w.planted(Plant::LateEvents) => live.late.push(fired),
             P::Event(fired) => self.fire(w, &fired),
-            P::Session { conn, session, timeout } => {
+            P::Session { conn, session, timeout, .. } => {
                 let at = place(conn);
                 match live.conns.get_mut(&at) {
                     Some(served) => {
