@@ -45,6 +45,9 @@ const MAX_STRANGERS: usize = 255;
 /// all rounds, and who is asked by an older round answers.
 const GATHERING_ROUND: i64 = 0;
 
+/// Whom a member wants to lead that has no vote.
+const NOBODY: PeerId = PeerId(i64::MIN);
+
 /// How often such a member asks, in the shortest intervals of silence.
 const GATHERING_INTERVALS: u64 = 5;
 
@@ -459,7 +462,7 @@ impl Election {
         match self.configs.active.is_voter(self.config.me) {
             true => Vote { leader, zxid: self.own.0, round, peer_epoch: self.own.1 },
             false => {
-                Vote { leader: PeerId(i64::MIN), zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) }
+                Vote { leader: NOBODY, zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) }
             }
         }
     }
@@ -614,19 +617,28 @@ impl Election {
         if self.is_gathering() || newer && voter && self.blank {
             return self.gather(now, from, vote);
         }
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let mut begins = newer;
         if n.round < self.round {
-            return;
+            // differs: who has no vote and has heard none follows into an earlier round, too.
+            // Java waits for a later one. A configuration that is only proposed may need the
+            // votes of members that do not know of it: whoever knows hears them, but passes
+            // over the vote for nobody which would call it into their round.
+            if search.proposal.leader != NOBODY {
+                return;
+            }
+            begins = true;
         }
         self.round = n.round;
         let initial = self.initial_vote();
         let Phase::Looking(search) = &mut self.phase else { return };
         // A new round begins with the initial vote, whatever was proposed before.
-        let current = if newer { initial } else { search.proposal };
+        let current = if begins { initial } else { search.proposal };
         let better = is_better(&self.configs, &vote, &current);
-        if newer {
+        if begins {
             search.votes.clear();
         }
-        if newer || better {
+        if begins || better {
             search.proposal = if better { vote } else { current };
             self.send_proposal();
         }
@@ -695,6 +707,11 @@ impl Election {
 
     /// A member that has a leader: joins if a quorum has it, and the leader
     /// itself says so. ref: FastLeaderElection.receivedFollowingNotification.
+    ///
+    /// differs: the quorum is one of the configuration in force. Java asks for one of a proposed
+    /// configuration, too. A leader that was killed behind its proposal has that proposal in its
+    /// files and nobody else may ever hear of it: if it takes this member itself, or one that is
+    /// not there, this member could never come back. Whoever leads counts it, or does not.
     fn weigh_settled(&mut self, from: PeerId, n: &Notification) {
         let Phase::Looking(search) = &mut self.phase else { return };
         // They followed this member before it lost its disk.
@@ -702,15 +719,16 @@ impl Election {
             return;
         }
         let heard = Heard { vote: Vote::of(n), state: n.state, version: n.version() };
+        let in_force = Configs::new(Arc::clone(&self.configs.active));
         let mut joins = false;
         if n.round == self.round {
             // Java forgets the version here.
             search.votes.insert(from, Heard { version: 0, ..heard });
-            joins = quorum(&self.configs, &search.votes, &heard)
+            joins = quorum(&in_force, &search.votes, &heard)
                 && self.config.leader_agrees(self.round, &search.votes, &heard.vote);
         }
         search.settled.insert(from, heard);
-        joins |= quorum(&self.configs, &search.settled, &heard)
+        joins |= quorum(&in_force, &search.settled, &heard)
             && self.config.leader_agrees(self.round, &search.settled, &heard.vote);
         if joins {
             self.round = n.round;

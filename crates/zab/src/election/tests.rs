@@ -580,18 +580,24 @@ fn who_asks_during_an_election_is_told_its_result() {
                 to 4 8: Leading 2 7 1 1
         "#]],
     );
-    // Without a vote one does not call others into one's round.
+    // Without a vote one does not call others into one's round, but follows into theirs.
     check(
         three(4),
         "start 7 1
          start 7 1
-         1 looking 1 7 1 1",
+         1 looking 1 7 1 1
+         2 looking 2 7 3 1
+         3 looking 3 7 1 1",
         expect![[r#"
             start 7 1
                 to 1 2 3: Looking - - 1 -
             start 7 1
                 to 1 2 3: Looking - - 2 -
             1 looking 1 7 1 1
+                to 1 2 3: Looking 1 7 1 1
+            2 looking 2 7 3 1
+                to 1 2 3: Looking 2 7 3 1
+            3 looking 3 7 1 1
         "#]],
     );
 }
@@ -944,6 +950,26 @@ fn a_pending_configuration_has_a_say() {
             5 looking 3 7 1 1
             3 looking 3 7 1 1
                 Following 3 7 1 1
+        "#]],
+    );
+}
+
+/// What a leader proposed before it was killed, nobody else knows.
+#[test]
+fn a_pending_configuration_does_not_keep_anybody_out() {
+    let mut configs = Configs::new(ensemble(5, &[1, 2, 3], &[]));
+    configs.last_seen = Some(ensemble(6, &[1, 3], &[]).into());
+    check(
+        Election::new(ElectionConfig::new(PeerId(1)), configs),
+        "start 7 1
+         2 following 3 0 5 2
+         3 leading 3 0 5 2",
+        expect![[r#"
+            start 7 1
+                to 2 3: Looking 1 7 1 1
+            2 following 3 0 5 2
+            3 leading 3 0 5 2
+                Following 3 0 5 2
         "#]],
     );
 }
