@@ -171,6 +171,8 @@ struct Search {
     strangers: BTreeSet<PeerId>,
     /// Until it has a vote: when each voter without one was heard of.
     gathering: Option<BTreeMap<PeerId, u64>>,
+    /// Every voter was heard once: from when on what they say counts.
+    again_from: Option<u64>,
 }
 
 /// What a search waits for. A message that comes earlier starts the time anew.
@@ -425,6 +427,7 @@ impl Election {
         self.phase = Phase::Looking(Search {
             proposal: if gathers { self.no_vote() } else { self.initial_vote() },
             gathering: gathers.then(BTreeMap::new),
+            again_from: None,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
             interval_ms,
@@ -461,9 +464,7 @@ impl Election {
         let leader = preferred.unwrap_or(self.config.me);
         match self.configs.active.is_voter(self.config.me) {
             true => Vote { leader, zxid: self.own.0, round, peer_epoch: self.own.1 },
-            false => {
-                Vote { leader: NOBODY, zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) }
-            }
+            false => Vote { leader: NOBODY, zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) },
         }
     }
 
@@ -557,7 +558,9 @@ impl Election {
     fn hear(&mut self, now: u64, from: PeerId, n: &Notification) {
         let Phase::Looking(search) = &mut self.phase else { return };
         if n.state == PeerState::Looking && trustless(n.zxid) {
-            if let Some(blank) = &mut search.gathering {
+            if let Some(blank) =
+                search.gathering.as_mut().filter(|_| search.again_from.is_none_or(|at| now >= at))
+            {
                 search.votes.remove(&from);
                 blank.insert(from, now);
                 self.check_gathered(now);
@@ -658,6 +661,9 @@ impl Election {
     fn gather(&mut self, now: u64, from: PeerId, vote: Vote) {
         let none = self.no_vote();
         let Phase::Looking(search) = &mut self.phase else { return };
+        if search.gathering.is_some() && search.again_from.is_some_and(|at| now < at) {
+            return;
+        }
         let is_vote = |h: &Heard| h.state == PeerState::Looking;
         let began = search.gathering.is_some() && search.votes.values().any(is_vote);
         if began && vote.round < self.round {
@@ -682,9 +688,13 @@ impl Election {
         self.check_gathered(now);
     }
 
-    /// Votes for the best one as soon as every voter was heard.
+    /// Votes for the best one as soon as every voter was heard twice.
+    ///
+    /// The first words may be old: each new connection begins with the last message that there
+    /// was for this member, also if its sender has followed and led since, and does not come to
+    /// answer. ref: QuorumCnxManager.lastMessageSent.
     fn check_gathered(&mut self, now: u64) {
-        let (me, initial) = (self.config.me, self.initial_vote());
+        let me = self.config.me;
         let counts_for = self.config.min_interval_ms.saturating_mul(BLANK_INTERVALS);
         let Phase::Looking(search) = &mut self.phase else { return };
         let Some(blank) = &search.gathering else { return };
@@ -696,7 +706,23 @@ impl Election {
         if !self.configs.voters().iter().all(|id| *id == me || heard(id)) {
             return;
         }
-        info!(blank = blank.len(), "all voters were heard: this member without data votes");
+        if search.again_from.is_none() && self.configs.voters().len() > 1 {
+            search.again_from = Some(now.saturating_add(self.config.min_interval_ms));
+            search.votes.clear();
+            search.gathering = Some(BTreeMap::new());
+            // All answer what is asked then.
+            search.interval_ms = self.config.min_interval_ms;
+            search.timer = Timer::Resend(now.saturating_add(search.interval_ms));
+            return;
+        }
+        self.vote_for_best(now);
+    }
+
+    fn vote_for_best(&mut self, now: u64) {
+        let initial = self.initial_vote();
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let votes = &search.votes;
+        info!("all voters were heard: this member without data votes");
         let proposed = votes.values().filter(|h| h.state == PeerState::Looking).map(|h| h.vote);
         let best = |a: Vote, b: Vote| if is_better(&self.configs, &b, &a) { b } else { a };
         search.proposal = Vote { round: self.round, ..proposed.fold(initial, best) };
@@ -721,6 +747,11 @@ impl Election {
         let heard = Heard { vote: Vote::of(n), state: n.state, version: n.version() };
         let in_force = Configs::new(Arc::clone(&self.configs.active));
         let mut joins = false;
+        if let Some(blank) = &mut search.gathering {
+            // What it said before was old.
+            blank.remove(&from);
+            search.votes.remove(&from);
+        }
         if n.round == self.round {
             // Java forgets the version here.
             search.votes.insert(from, Heard { version: 0, ..heard });
