@@ -918,7 +918,9 @@ impl Leader {
         }
         (link.stage, link.sync, link.deadline) = (Stage::Synced, None, None);
         let early = std::mem::take(&mut link.early);
-        let sid = link.sid.filter(|_| !link.observer);
+        // Who observes may vote in a configuration that is proposed, and be needed for its
+        // quorum. ref: Leader.waitForNewLeaderAck, SyncedLearnerTracker.addAck.
+        let sid = link.sid;
         if self.is_established() {
             self.up_to_date(now, vec![id]);
         } else {
