@@ -20,6 +20,7 @@ mod reconfig;
 mod rolling;
 mod support;
 mod timers;
+mod tools;
 mod vectors;
 mod watches;
 mod wire;
