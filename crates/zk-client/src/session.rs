@@ -348,9 +348,15 @@ impl Shared {
         match self.handshake(&mut stream) {
             Ok(Some(state)) => {
                 *reached = true;
-                self.changed.notify_all();
                 let told = if state == State::Connected { "SyncConnected" } else { "ConnectedReadOnly" };
+                // Before any reply, so that output has the event first.
                 self.tell(Event::of_session(told));
+                let mut inner = self.lock();
+                if !inner.is_over() {
+                    inner.state = state;
+                }
+                drop(inner);
+                self.changed.notify_all();
             }
             Ok(None) => return End::Over(State::Expired, "Expired"),
             Err(()) => return End::Lost,
@@ -369,7 +375,7 @@ impl Shared {
         end
     }
 
-    /// `None`: the session has ended.
+    /// What the session's state will be. `None`: it has ended.
     fn handshake(&self, stream: &mut TcpStream) -> std::result::Result<Option<State>, ()> {
         let mut content = Vec::new();
         let timeout = {
@@ -403,13 +409,12 @@ impl Shared {
             _ => State::Connected,
         };
         let mut inner = self.lock();
-        if inner.ended {
+        if inner.is_over() {
             return Err(());
         }
         (inner.session, inner.password) = (answer.session, answer.password.to_vec());
         inner.timeout = Duration::from_millis(negotiated);
         inner.stream = Some(stream.try_clone().map_err(drop)?);
-        inner.state = state;
         for (scheme, auth) in inner.auth.clone() {
             inner.write(&auth_frame(&scheme, &auth));
         }
