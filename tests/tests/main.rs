@@ -22,6 +22,7 @@ mod reconfig;
 mod rolling;
 mod support;
 mod timers;
+mod tools;
 mod vectors;
 mod watches;
 mod wire;
