@@ -325,22 +325,31 @@ impl Node {
         &self.configs
     }
 
+    /// What it is.
+    pub fn mode(&self) -> Mode {
+        match &self.role {
+            Role::Alone => Mode::Alone,
+            Role::Looking => Mode::Looking,
+            Role::Leading(_) => Mode::Leading,
+            Role::Learning { observer: false, .. } => Mode::Following,
+            Role::Learning { .. } => Mode::Observing,
+        }
+    }
+
     /// What an operator wants to know.
     pub fn status(&self) -> Status {
         let pending_syncs = match &self.role {
             Role::Leading(l) => l.pending_syncs(),
             _ => 0,
         };
-        let (mode, leader, learners) = match &self.role {
-            Role::Alone => (Mode::Alone, None, Vec::new()),
-            Role::Looking => (Mode::Looking, None, Vec::new()),
-            Role::Leading(l) => (Mode::Leading, Some(self.config.me), l.followers().collect()),
-            Role::Learning { observer: false, leader, .. } => (Mode::Following, Some(*leader), Vec::new()),
-            Role::Learning { leader, .. } => (Mode::Observing, Some(*leader), Vec::new()),
+        let (leader, learners) = match &self.role {
+            Role::Alone | Role::Looking => (None, Vec::new()),
+            Role::Leading(l) => (Some(self.config.me), l.followers().collect()),
+            Role::Learning { leader, .. } => (Some(*leader), Vec::new()),
         };
         let voters = self.configs.active.voters().count();
         Status {
-            mode,
+            mode: self.mode(),
             serving: self.serving,
             leader,
             epoch: self.current,
