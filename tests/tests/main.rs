@@ -4,6 +4,7 @@
 //! beside this test. Its absence, and that of the reference (see
 //! `compat-tests/run --setup-only`), fails the tests that need it.
 
+mod admin;
 mod consistency;
 mod crash;
 mod differential;
@@ -15,6 +16,7 @@ mod handover;
 mod joining;
 mod limits;
 mod member_words;
+mod parity;
 mod reconfig;
 mod rolling;
 mod support;
