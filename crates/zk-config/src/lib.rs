@@ -35,7 +35,7 @@ pub mod properties;
 pub mod zoo_cfg;
 
 pub use config::{Config, Loaded};
-pub use error::{ConfigError, Level, Note, Origin, Secret};
+pub use error::{ConfigError, Level, Note, Origin, Secret, without_secrets};
 pub use jvm_flags::Env;
 pub use load::parse_bytes;
 pub use members::{Endpoint, PeerType};
