@@ -558,6 +558,11 @@ impl Core {
                 self.mirror.write(batch);
             }
         }
+        if self.shared.settings.audit {
+            self.effects.ended.iter().for_each(|(session, path, deleted)| {
+                crate::audit::ephemeral(*session, path, *deleted);
+            });
+        }
         self.effects.clear();
     }
 

@@ -12,12 +12,13 @@
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
 //! `core_loop`, `disk`, `recovery`, `words`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
-//! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
+//! `live`, [`audit`], [`logs`], `inbox`, `throttle`, `stats`, `clock`, [`limits`].
 //!
 //! Who waits for whom: the core may wait for log, mirror and workers, the
 //! workers wait for nobody, so there is no circle.
 
 mod accept;
+pub mod audit;
 mod clock;
 mod conn;
 mod core_loop;
@@ -28,6 +29,8 @@ mod ensemble;
 mod frames;
 mod inbox;
 pub mod limits;
+mod live;
+pub mod logs;
 mod member;
 pub mod peer;
 mod recovery;
@@ -40,4 +43,4 @@ mod worker;
 
 pub use disk::EXIT_DISK;
 pub use recovery::storage_config;
-pub use server::{COMPATIBLE_RELEASE, Options, Server, StartError, huge_pages, version};
+pub use server::{COMPATIBLE_RELEASE, Hangup, Options, Server, StartError, check, huge_pages, version};

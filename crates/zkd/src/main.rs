@@ -1,6 +1,9 @@
 //! The zkd binary: arguments, logs, exit codes.
 
+mod check;
 mod cli;
+mod docker;
+mod notify;
 mod progress;
 mod serve;
 mod transfer;
@@ -49,7 +52,9 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Import(args)) => transfer::import(&args),
         Some(Command::Export(args)) => transfer::export(&args),
-        Some(Command::Config(ConfigCommand::Check { file })) => serve::check(&file),
+        Some(Command::Config(ConfigCommand::Check { file, json })) => check::run(&file, json),
+        Some(Command::DockerEntry(args)) => docker::entry(&args.command),
+        Some(Command::DockerHealth) => docker::health(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
