@@ -15,6 +15,7 @@ mod handover;
 mod joining;
 mod limits;
 mod member_words;
+mod operate;
 mod reconfig;
 mod rolling;
 mod support;
