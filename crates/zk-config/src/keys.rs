@@ -157,13 +157,14 @@ use short::{bare, file, own, prop};
 
 const TLS: Status = Later("TLS");
 const SASL: Status = Later("SASL");
-const LOCAL: Status = Later("local sessions");
 const ADMIN: Status = Later("the admin HTTP server");
 const METRICS: Status = Later("the metrics endpoint");
 const THREADS: Status = Nothing("zkd sizes its threads itself");
 const NO_JVM: Status = Nothing("there is no JVM whose pauses could be watched");
 const NO_CACHE: Status = Nothing("replies are encoded from the tree, there is no cache of them");
 const NO_DELAY: Status = Nothing("a batch is what gathered during the last sync, no timer is involved");
+const ONE_HISTORY: Status = Nothing("observers get what is kept for all learners, see commitLogCount");
+const NO_WAIT: Status = Nothing("an observer looks for a leader at once, see observer.reconnectDelayMs");
 const WATCHES: Status = Nothing("there is one watch manager and it cleans up at once");
 const PATH_STATS: Status = Nothing("there are no statistics by path");
 const LOGGING: Status = Nothing("logs are set up with zkd.log.level and zkd.log.format");
@@ -175,7 +176,6 @@ const ALWAYS: Status = Nothing("snapshots always hold it");
 const LEADER_CHECKS: Status = Nothing("the leader checks every write");
 const ALWAYS_WRITE: Status = Nothing("observers always write their log");
 const ORACLE: Status = Later("the oracle");
-const READ_ONLY: Status = Later("read-only mode");
 const NO_SYNC_LIMIT: Status =
     Nothing("learners are brought up at the same time, each within its own memory limit");
 const EPOCH_WAIT: Status = Nothing("the wait for an epoch ends with initLimit");
@@ -217,8 +217,8 @@ pub const KEYS: &[Key] = &[
     file("reconfigEnabled", Bool, "false", Used),
     file("autopurge.snapRetainCount", Number, "3", Used),
     file("autopurge.purgeInterval", Number, "0", Used),
-    file("localSessionsEnabled", Bool, "false", LOCAL),
-    file("localSessionsUpgradingEnabled", Bool, "false", LOCAL),
+    file("localSessionsEnabled", Bool, "false", Ensemble),
+    file("localSessionsUpgradingEnabled", Bool, "false", Ensemble),
     file("sslQuorum", Bool, "false", TLS),
     file("portUnification", Bool, "false", TLS),
     file("sslQuorumReloadCertFiles", Bool, "false", TLS),
@@ -330,7 +330,7 @@ pub const KEYS: &[Key] = &[
     prop("netty.advancedFlowControl.enabled", Bool, "false", THREADS),
     prop("netty.server.outstandingHandshake.limit", Number, "-1", TLS),
     prop("netty.server.earlyDropSecureConnectionHandshakes", Bool, "false", TLS),
-    bare("readonlymode.enabled", Bool, "false", READ_ONLY),
+    bare("readonlymode.enabled", Bool, "false", Used),
     // The ensemble.
     prop("leaderServes", YesNo, "yes", Ensemble),
     prop("leader.maxConcurrentSnapSyncs", Number, "10", NO_SYNC_LIMIT),
@@ -346,9 +346,9 @@ pub const KEYS: &[Key] = &[
     prop("forceSnapshotSync", Bool, "false", Ensemble),
     prop("forward_learner_requests_to_commit_processor_disabled", Bool, "false", WORKAROUND),
     prop("follower.skipLearnerRequestToNextProcessor", Bool, "false", WORKAROUND),
-    prop("observerMaster.sizeLimit", Number, "33554432", Ensemble),
+    prop("observerMaster.sizeLimit", Number, "33554432", ONE_HISTORY),
     prop("observer.reconnectDelayMs", Millis, "0", Ensemble),
-    prop("observer.election.DelayMs", Millis, "200", Ensemble),
+    prop("observer.election.DelayMs", Millis, "200", NO_WAIT),
     prop("observer.syncEnabled", Bool, "true", ALWAYS_WRITE),
     prop("fastleader.minNotificationInterval", Millis, "200", Ensemble),
     prop("fastleader.maxNotificationInterval", Millis, "60000", Ensemble),

@@ -547,15 +547,8 @@ fn properties_without_prefix_are_taken_from_the_file() {
 
 #[test]
 fn later_areas_say_so() {
-    let loaded = with("secureClientPort=2281\nlocalSessionsEnabled=true\nsslQuorum=false\naudit.enable=true")
-        .expect("valid");
-    assert_eq!(
-        notes(&loaded),
-        [
-            "zoo.cfg:4: localSessionsEnabled has no effect yet: local sessions is missing",
-            "zoo.cfg:3: secureClientPort has no effect yet: TLS is missing",
-        ]
-    );
+    let loaded = with("secureClientPort=2281\nsslQuorum=false\naudit.enable=true").expect("valid");
+    assert_eq!(notes(&loaded), ["zoo.cfg:3: secureClientPort has no effect yet: TLS is missing",]);
 }
 
 #[test]
