@@ -28,7 +28,7 @@ const FILES: &[(&str, &str, u32)] = &[
 /// The binary to pack: the one that is named, or a release build.
 fn binary(named: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(path) = named {
-        return Ok(fs::canonicalize(&path).with_context(|| format!("{} is not there", path.display()))?);
+        return fs::canonicalize(&path).with_context(|| format!("{} is not there", path.display()));
     }
     run("build", &mut cargo(&["build", "--release", "-q", "-p", "zkd"]))?;
     Ok(target().join("release/zkd"))
