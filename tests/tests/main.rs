@@ -18,6 +18,7 @@ mod limits;
 mod local_sessions;
 mod member_words;
 mod observers;
+mod operate;
 mod parity;
 mod read_only;
 mod reconfig;

@@ -39,6 +39,7 @@ use zk_proto::{DecodeError, ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
 
+use crate::audit::{self, Asked, Who};
 use crate::frames::{Cut, PREFIX, Tail, cut};
 use crate::meters::{OPERATIONS, operation};
 use crate::shared::{Admitted, Heard, Serving, address_identity, password_opens};
@@ -65,7 +66,7 @@ pub enum Phase {
 }
 
 /// A request that the core has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Pending {
     xid: Xid,
     op: OpCode,
@@ -75,6 +76,8 @@ pub struct Pending {
     at: u64,
     /// Its size if it counts as a large one.
     large: u32,
+    /// What the audit log will say of it.
+    asked: Option<Box<Asked>>,
 }
 
 /// What changes about a connection.
@@ -284,7 +287,7 @@ impl Conn {
         }
         i.pending.len() < limits::CONN_OUTSTANDING
             && i.deferred < limits::DEFERRED_READS
-            && self.worker.outstanding() <= self.worker.shared.settings.outstanding_limit
+            && self.worker.outstanding() <= self.worker.shared.live.outstanding_limit()
     }
 
     /// Lets the task look again.
@@ -604,14 +607,28 @@ impl Conn {
         self.worker.meters.operations[operation(p.op)].record(micros_taken);
         let (now, took) = (micros / 1000, micros_taken / 1000);
         let (zxid, err) = header_of(frames);
+        if let Some(asked) = &p.asked {
+            asked.log(&self.who(i), audit::Outcome::of(asked, frames));
+        }
+        if self.worker.shared.live.is_slow(took) {
+            self.worker.slow(self.peer, i.session, p.xid, p.op, took);
+        }
         let op = if p.op.is_write() && err != 0 { 0 } else { p.op.to_i32() };
         i.stats.replied(p.xid.0, op, zxid, now, took);
         self.worker.count_reply(frames.len(), took);
     }
 
-    /// Takes back what the core still has of this connection.
+    fn who<'i>(&self, i: &'i Inner) -> Who<'i> {
+        Who { session: i.session, ids: &i.ids, address: self.peer.ip() }
+    }
+
+    /// Takes back what the core still has of this connection. Nobody waits for the answers, but
+    /// whoever asked and left is in the audit log all the same.
     pub fn forget_pending(&self) {
         let mut i = self.inner.borrow_mut();
+        for asked in i.pending.iter().filter_map(|p| p.asked.as_ref()) {
+            asked.log(&self.who(&i), audit::Outcome::Invoked);
+        }
         let large = i.pending.iter().map(|p| u64::from(p.large)).sum();
         self.worker.forget(i.pending.len(), large);
         i.pending.clear();
@@ -694,9 +711,8 @@ impl Turn<'_> {
     /// ref: ZooKeeperServer.checkRequestSizeWhenReceivingMessage.
     fn room_for(&self, len: usize) -> bool {
         let shared = &self.conn.worker.shared;
-        shared.settings.large_threshold.is_none_or(|t| {
-            len <= t || shared.large_bytes.load(Ordering::Relaxed) + len as u64 <= shared.settings.large_max
-        })
+        !shared.live.is_large(len)
+            || shared.large_bytes.load(Ordering::Relaxed) + len as u64 <= shared.live.large_max()
     }
 
     /// ref: AuthenticationHelper.isAuthenticated.
@@ -756,9 +772,16 @@ impl Turn<'_> {
         if request.as_ref().is_err_and(|e| op != OpCode::Multi || *e == DecodeError::NullList) {
             return self.undecodable(i, header, op, body);
         }
+        let asked = match self.conn.worker.shared.settings.audit {
+            true => Asked::of(op, request.as_ref().ok()),
+            false => None,
+        };
         let ids = Arc::clone(&i.ids);
         let input = Input::Write { conn: self.conn.id, session: i.session, xid: header.xid, request, ids };
         self.send(i, header.xid, op, false, body.len(), input);
+        if let Some(pending) = i.pending.back_mut() {
+            pending.asked = asked.map(Box::new);
+        }
     }
 
     /// Answered in its turn, and never seen by who makes transactions.
@@ -805,14 +828,14 @@ impl Turn<'_> {
 
     fn send(&mut self, i: &mut Inner, xid: Xid, op: OpCode, deferred: bool, len: usize, input: Input) {
         let worker = &self.conn.worker;
-        let large = match worker.shared.settings.large_threshold {
-            Some(t) if len > t => u32::try_from(len).unwrap_or(u32::MAX),
-            _ => 0,
+        let large = match worker.shared.live.is_large(len) {
+            true => u32::try_from(len).unwrap_or(u32::MAX),
+            false => 0,
         };
         if large > 0 {
             worker.shared.large_bytes.fetch_add(u64::from(large), Ordering::Relaxed);
         }
-        i.pending.push_back(Pending { xid, op, deferred, at: self.micros, large });
+        i.pending.push_back(Pending { xid, op, deferred, at: self.micros, large, asked: None });
         worker.request(input);
     }
 }

@@ -803,6 +803,11 @@ impl Core {
             Some(held) => held.merge(&mut self.effects.touched),
             None => self.lagging.get_or_insert_default().merge(&mut self.effects.touched),
         }
+        if self.shared.settings.audit {
+            self.effects.ended.iter().for_each(|(session, path, deleted)| {
+                crate::audit::ephemeral(*session, path, *deleted);
+            });
+        }
         self.mirror_if_room();
         self.effects.clear();
     }

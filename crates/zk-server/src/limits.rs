@@ -61,6 +61,9 @@ pub const LOG_BATCHES: usize = 1024;
 /// thread send them.
 pub const CONTROL: usize = 64;
 
+/// Pause of a worker between two lines about slow requests, ms.
+pub const SLOW_PAUSE_MS: u64 = 1000;
+
 /// Bytes of changes that the mirror has not written; above it the core only notes what
 /// changed, and encodes it when there is room.
 pub const MIRROR_BYTES: usize = 64 * MIB;

@@ -41,6 +41,7 @@ pub fn storage_config(config: &Config) -> StorageConfig {
         preallocate: storage.pre_alloc_size,
         force_sync: storage.force_sync,
         roll_bytes: storage.log_size_limit.unwrap_or(defaults.roll_bytes),
+        warn_after: storage.fsync_warning,
     };
     StorageConfig {
         log_dir: Some(storage.data_log_dir.clone()).filter(|dir| *dir != storage.data_dir),

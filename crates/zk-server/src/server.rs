@@ -11,8 +11,8 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use zk_admin::Version;
 use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
-use zk_admin::{Version, Whitelist};
 use zk_config::Endpoint;
 use zk_config::config::{Config, DigestAlgorithm};
 use zk_node::Node;
@@ -28,6 +28,7 @@ use crate::disk::{LogHandle, MirrorHandle, Watch};
 use crate::early::Early;
 use crate::ensemble;
 use crate::inbox::Inbox;
+use crate::live::Live;
 use crate::meters::{Meters, StartMeters};
 use crate::recovery::Recovered;
 use crate::shared::{Connections, Serving, Settings, Shared, WorkerHandle};
@@ -101,8 +102,7 @@ impl Server {
         options: Options,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Server, StartError> {
-        let endpoint = check(config)?;
-        let pipeline_config = pipeline_config(config)?;
+        let Plan { endpoint, pipeline: pipeline_config, identity } = Plan::of(config)?;
         let count = workers(options);
         let mut progress = |p: Progress<'_>| {
             if let Progress::ReadingMirror { nodes } | Progress::ReadingSnapshot { nodes, .. } = p
@@ -121,7 +121,8 @@ impl Server {
         let meters = Arc::new(Meters::default());
         let admin = AdminServer::start(config, Arc::clone(&meters))?;
         let early = listener.try_clone().map_err(listening)?;
-        let early = Early::start(early, settings.words.clone(), settings.version.clone())
+        let live = Live::new(config);
+        let early = Early::start(early, live.words(), settings.version.clone())
             .map_err(|source| StartError::System { what: "start a thread", source })?;
         let recovered = recover(config, &meters.start, &mut progress);
         early.stop();
@@ -132,7 +133,7 @@ impl Server {
         let (control, controls) = bounded(limits::CONTROL);
         let (nodes, zxid) = (recovered.tree.node_count(), recovered.tree.last_zxid());
         let policy = pipeline_config.policy.clone();
-        let (node, role) = match ensemble::Identity::of(config)? {
+        let (node, role) = match identity {
             None => {
                 let storage = recovery::storage_config(config);
                 let alone = Alone { storage, pipeline: pipeline_config.clone() };
@@ -155,6 +156,7 @@ impl Server {
             conf: RwLock::new(conf(config, &settings, address)),
             endpoint: to_listener,
             settings,
+            live,
             policy,
             workers: (0..count).map(worker).collect(),
             to_core,
@@ -202,8 +204,8 @@ impl Server {
         self.zxid
     }
 
-    /// Serves until SIGTERM, SIGINT or SIGHUP, then stops in good order.
-    pub fn run(mut self) -> Result<(), StartError> {
+    /// Serves until SIGTERM or SIGINT, then stops in good order. `hangup` says what SIGHUP means.
+    pub fn run(mut self, mut hangup: impl FnMut() -> Hangup) -> Result<(), StartError> {
         let failed = |what| move |source| StartError::System { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -215,11 +217,18 @@ impl Server {
             let mut term = signal(SignalKind::terminate())?;
             let mut int = signal(SignalKind::interrupt())?;
             let mut hup = signal(SignalKind::hangup())?;
-            tokio::select! {
-                r = accept::accept(listener, endpoint, shared) => r,
-                _ = term.recv() => Ok(()),
-                _ = int.recv() => Ok(()),
-                _ = hup.recv() => Ok(()),
+            let mut accepting = std::pin::pin!(accept::accept(listener, endpoint, Arc::clone(&shared)));
+            loop {
+                tokio::select! {
+                    r = &mut accepting => break r,
+                    _ = term.recv() => break Ok(()),
+                    _ = int.recv() => break Ok(()),
+                    _ = hup.recv() => match hangup() {
+                        Hangup::Stop => break Ok(()),
+                        Hangup::Take(config) => shared.take(&config),
+                        Hangup::Ignore => {}
+                    },
+                }
             }
         });
         drop(runtime);
@@ -285,8 +294,42 @@ fn workers(options: Options) -> usize {
     options.workers.unwrap_or_else(cores).clamp(1, limits::WORKERS)
 }
 
+/// What SIGHUP means at the moment.
+#[derive(Debug)]
+pub enum Hangup {
+    /// The terminal has gone: stop.
+    Stop,
+    /// Take over what of this may change without a restart: [`zk_config::keys::LIVE`].
+    Take(Box<Config>),
+    /// Nothing: what was read is not valid.
+    Ignore,
+}
+
+/// Whether a server would start with a configuration, as far as that can be told without its data and
+/// its ports. [`Server::start`] begins with the same.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    Plan::of(config).map(drop)
+}
+
+/// What a configuration makes of a server.
+struct Plan<'c> {
+    endpoint: &'c Endpoint,
+    pipeline: PipelineConfig,
+    identity: Option<ensemble::Identity>,
+}
+
+impl<'c> Plan<'c> {
+    fn of(config: &'c Config) -> Result<Self, StartError> {
+        Ok(Self {
+            endpoint: port(config)?,
+            pipeline: pipeline_config(config),
+            identity: ensemble::Identity::of(config)?,
+        })
+    }
+}
+
 /// What this version does not do is refused, not ignored.
-fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
+fn port(config: &Config) -> Result<&Endpoint, StartError> {
     let refuse = |text: &str| Err(StartError::Unsupported(text.to_owned()));
     if config.connections.secure_client.is_some() {
         return refuse("secureClientPort is not supported by this version; use clientPort");
@@ -297,7 +340,7 @@ fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
     }
 }
 
-fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
+fn pipeline_config(config: &Config) -> PipelineConfig {
     let (auth, tree) = (&config.auth, &config.tree);
     let digest_alg = match auth.digest_algorithm {
         DigestAlgorithm::Md5 => DigestAlg::Md5,
@@ -310,10 +353,8 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         DigestAlgorithm::Sha3Bits256 => DigestAlg::Sha3_256,
         DigestAlgorithm::Sha3Bits384 => DigestAlg::Sha3_384,
         DigestAlgorithm::Sha3Bits512 => DigestAlg::Sha3_512,
-        DigestAlgorithm::Sha512Half224 | DigestAlgorithm::Sha512Half256 => {
-            let text = "DigestAuthenticationProvider.digestAlg: SHA-512/224 and SHA-512/256 are not supported by this version";
-            return Err(StartError::Unsupported(text.to_owned()));
-        }
+        DigestAlgorithm::Sha512Half224 => DigestAlg::Sha512_224,
+        DigestAlgorithm::Sha512Half256 => DigestAlg::Sha512_256,
     };
     let policy = AuthPolicy {
         skip_acl: auth.skip_acl,
@@ -323,7 +364,7 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
     };
     let never_used =
         tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-    Ok(PipelineConfig {
+    PipelineConfig {
         tick_ms: millis(config.sessions.tick_time),
         first_session: {
             let server = config.ensemble.my_id.filter(|_| config.ensemble.is_distributed()).unwrap_or(1);
@@ -340,15 +381,16 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         container_check_ms: millis(tree.container_check_interval),
         container_max_per_minute: tree.container_max_per_minute,
         container_max_never_used_ms: never_used,
-    })
+    }
 }
 
-fn millis(d: Duration) -> u64 {
+/// Whole milliseconds.
+pub(crate) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn settings(config: &Config) -> Settings {
-    let (limits, connections, sessions) = (&config.limits, &config.connections, &config.sessions);
+    let (connections, sessions) = (&config.connections, &config.sessions);
     let timeout = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
     let version_dir = |dir: &std::path::Path| {
         let dir = dir.join("version-2");
@@ -356,27 +398,19 @@ fn settings(config: &Config) -> Settings {
     };
     let (data_dir, log_dir) =
         (version_dir(&config.storage.data_dir), version_dir(&config.storage.data_log_dir));
-    let outstanding = match limits.throttle.max_requests {
-        0 => limits.global_outstanding,
-        n => n.min(limits.global_outstanding),
-    };
     Settings {
-        max_frame: limits.jute_max_buffer as usize,
+        max_frame: config.limits.jute_max_buffer as usize,
         local_sessions: sessions.local && config.ensemble.is_distributed(),
         min_timeout: timeout(sessions.min_timeout),
         max_timeout: timeout(sessions.max_timeout),
         sessionless_ms: millis(connections.sessionless_timeout),
-        max_per_address: connections.max_per_address,
-        max_total: connections.max_total,
-        outstanding_limit: outstanding as usize,
-        large_threshold: limits.large_request_threshold.map(|t| t as usize),
-        large_max: limits.large_request_max_bytes,
         enforced: config.auth.enforced_schemes.clone(),
         listen_backlog: connections.listen_backlog,
         keep_alive: connections.tcp_keep_alive,
         compression: recovery::compression(config),
         data_dir,
         log_dir,
+        audit: config.log.audit,
         prometheus: config.admin.prometheus.is_some(),
         initial_configuration: config
             .file
@@ -385,7 +419,6 @@ fn settings(config: &Config) -> Settings {
             .and_then(|file| std::fs::read_to_string(file).ok())
             .map(|text| zk_config::without_secrets(&text)),
         properties: config.properties.iter().map(|(k, s)| (k.clone(), s.shown().to_owned())).collect(),
-        words: Whitelist::parse(config.admin.words.as_deref(), config.admin.read_only_mode),
         version: version(),
     }
 }

@@ -10,8 +10,8 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use zab::config::EnsembleConfig;
-use zk_admin::{Version, Whitelist};
-use zk_config::Endpoint;
+use zk_admin::Version;
+use zk_config::{Config, Endpoint};
 use zk_pipeline::{AuthPolicy, Input};
 use zk_proto::{AuthId, PeerId, SessionId};
 use zk_storage::Compression;
@@ -20,6 +20,7 @@ use zk_tree::watch::Interest;
 
 use crate::core_loop::Control;
 use crate::inbox::Inbox;
+use crate::live::Live;
 use crate::meters::{Meters, WorkerMeters};
 use crate::throttle::Throttle;
 use crate::worker::ToWorker;
@@ -37,16 +38,6 @@ pub struct Settings {
     pub max_timeout: i32,
     /// `nio.sessionlessCnxnTimeout`, ms.
     pub sessionless_ms: u64,
-    /// `maxClientCnxns`; 0 is no limit.
-    pub max_per_address: u32,
-    /// `maxCnxns`; 0 is no limit.
-    pub max_total: u32,
-    /// `globalOutstandingLimit`, and `request_throttle_max_requests` if that is lower.
-    pub outstanding_limit: usize,
-    /// `largeRequestThreshold`; `None` is off.
-    pub large_threshold: Option<usize>,
-    /// `largeRequestMaxBytes`.
-    pub large_max: u64,
     /// `enforce.auth.schemes`; empty is off.
     pub enforced: BTreeSet<String>,
     /// `clientPortListenBacklog`.
@@ -59,8 +50,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The same of the log.
     pub log_dir: PathBuf,
-    /// Who may use which word.
-    pub words: Whitelist,
+    /// `audit.enable`.
+    pub audit: bool,
     /// What the words call the version.
     pub version: Version,
     /// Whether `mntr` prints what it prints in Java with the Prometheus provider.
@@ -126,6 +117,8 @@ pub struct Shared {
     pub last_zxid: AtomicI64,
     /// Settings.
     pub settings: Settings,
+    /// Settings that change while the server runs.
+    pub live: Live,
     /// What `conf` prints.
     pub conf: RwLock<zk_admin::status::Conf>,
     /// Where clients connect.
@@ -184,6 +177,13 @@ impl Shared {
             *now = endpoint;
             moved
         });
+    }
+
+    /// Takes over what may change without a restart.
+    pub fn take(&self, config: &Config) {
+        self.live.take(config);
+        self.throttle.lock().configure(&config.connections.throttle);
+        self.conf.write().max_client_cnxns = config.connections.max_per_address;
     }
 
     /// Whether clients are served.

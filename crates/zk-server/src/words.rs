@@ -31,7 +31,7 @@ pub fn start(worker: Rc<Worker>, conn: Rc<Conn>, word: Word, mask: Option<i64>) 
 
 async fn collect(shared: &Arc<Shared>, word: Word, mask: Option<i64>) -> Answer {
     use crate::shared::Serving::{Held, No, ReadOnly};
-    let whitelist = &shared.settings.words;
+    let whitelist = &shared.live.words();
     let mut status = Status::not_serving(shared.settings.version.clone());
     if !whitelist.allows(word) {
         return answer(word, whitelist, &status);

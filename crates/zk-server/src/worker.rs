@@ -16,7 +16,7 @@ use zk_admin::status::{Client, ClientId, ClientSession};
 use zk_admin::{Needs, names};
 use zk_pipeline::{ConnId, Input, Output, read, reply};
 use zk_proto::client::EventType;
-use zk_proto::{Perms, SessionId};
+use zk_proto::{OpCode, Perms, SessionId, Xid};
 use zk_tree::watch::{Interest, WatchCounts, WatchTable};
 use zk_tree::{Fired, is_open};
 
@@ -133,6 +133,8 @@ pub struct Worker {
     /// New connections in the order of their coming, until they must have a session.
     sessionless: RefCell<VecDeque<(u64, ConnId)>>,
     accepted: Notify,
+    /// When a slow request was last logged, and how many were not since.
+    slow: Cell<(u64, u64)>,
     stop: Cell<bool>,
     stopped: Notify,
 }
@@ -163,6 +165,7 @@ impl Worker {
             totals: Cell::default(),
             sessionless: RefCell::default(),
             accepted: Notify::new(),
+            slow: Cell::default(),
             stop: Cell::new(false),
             stopped: Notify::new(),
             shared,
@@ -551,6 +554,18 @@ impl Worker {
         if large > 0 {
             self.shared.large_bytes.fetch_sub(large, Ordering::Relaxed);
         }
+    }
+
+    /// A request took long. When the disk stands still all do: one line a second is enough.
+    pub fn slow(&self, peer: SocketAddr, session: SessionId, xid: Xid, op: OpCode, ms: u64) {
+        let (last, left_out) = self.slow.get();
+        let now = clock::mono();
+        if last != 0 && now < last + limits::SLOW_PAUSE_MS {
+            return self.slow.set((last, left_out + 1));
+        }
+        self.slow.set((now, 0));
+        let op = names::last_operation(op.to_i32());
+        tracing::warn!(%peer, %session, xid = xid.0, op, ms, left_out, "slow request");
     }
 
     /// Changes the counters since the start.
