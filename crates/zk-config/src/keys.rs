@@ -128,7 +128,6 @@ use Kind::{Bool, Fraction, Millis, Number, Port, Text, YesNo};
 use Status::{Ensemble, Later, Nothing, Used};
 use short::{bare, file, prop};
 
-const TLS: Status = Later("TLS");
 const SASL: Status = Later("SASL");
 const LOCAL: Status = Later("local sessions");
 const ADMIN: Status = Later("the admin HTTP server");
@@ -151,8 +150,8 @@ pub const KEYS: &[Key] = &[
     file("clientPort", Port, "", Used),
     file("clientPortAddress", Text, "", Used),
     file("clientPortListenBacklog", Number, "-1", Used),
-    file("secureClientPort", Port, "", TLS),
-    file("secureClientPortAddress", Text, "", TLS),
+    file("secureClientPort", Port, "", Used),
+    file("secureClientPortAddress", Text, "", Used),
     file("observerMasterPort", Port, "0", Ensemble),
     file("tickTime", Millis, "3000", Used),
     file("maxClientCnxns", Number, "60", Used),
@@ -172,9 +171,9 @@ pub const KEYS: &[Key] = &[
     file("autopurge.purgeInterval", Number, "0", Used),
     file("localSessionsEnabled", Bool, "false", LOCAL),
     file("localSessionsUpgradingEnabled", Bool, "false", LOCAL),
-    file("sslQuorum", Bool, "false", TLS),
-    file("portUnification", Bool, "false", TLS),
-    file("sslQuorumReloadCertFiles", Bool, "false", TLS),
+    file("sslQuorum", Bool, "false", Ensemble),
+    file("portUnification", Bool, "false", Ensemble),
+    file("sslQuorumReloadCertFiles", Bool, "false", Ensemble),
     file("quorum.auth.enableSasl", Bool, "false", SASL),
     file("quorum.auth.serverRequireSasl", Bool, "false", SASL),
     file("quorum.auth.learnerRequireSasl", Bool, "false", SASL),
@@ -281,8 +280,8 @@ pub const KEYS: &[Key] = &[
     prop("commitProcessor.shutdownTimeout", Millis, "5000", THREADS),
     prop("serverCnxnFactory", Text, "org.apache.zookeeper.server.NIOServerCnxnFactory", THREADS),
     prop("netty.advancedFlowControl.enabled", Bool, "false", THREADS),
-    prop("netty.server.outstandingHandshake.limit", Number, "-1", TLS),
-    prop("netty.server.earlyDropSecureConnectionHandshakes", Bool, "false", TLS),
+    prop("netty.server.outstandingHandshake.limit", Number, "-1", Used),
+    prop("netty.server.earlyDropSecureConnectionHandshakes", Bool, "false", Used),
     bare("readonlymode.enabled", Bool, "false", Used),
     // The ensemble.
     prop("leaderServes", YesNo, "yes", Ensemble),
@@ -318,7 +317,7 @@ pub const KEYS: &[Key] = &[
     prop("DigestAuthenticationProvider.superDigest", Text, "", Used),
     prop("DigestAuthenticationProvider.enabled", Bool, "true", Used),
     prop("DigestAuthenticationProvider.digestAlg", Text, "SHA1", Used),
-    prop("X509AuthenticationProvider.superUser", Text, "", TLS),
+    prop("X509AuthenticationProvider.superUser", Text, "", Used),
     prop("IPAuthenticationProvider.usexforwardedfor", Bool, "false", ADMIN),
     prop("SASLAuthenticationProvider.superPassword", Text, "", SASL),
     prop("authProvider.", Text, "", Used),
@@ -341,13 +340,13 @@ pub const KEYS: &[Key] = &[
     prop("kinit", Text, "/usr/bin/kinit", SASL),
     bare("java.security.auth.login.config", Text, "", SASL),
     bare("java.security.krb5.conf", Text, "", SASL),
-    prop("fips-mode", Bool, "true", TLS),
-    prop("client.portUnification", Bool, "false", TLS),
-    prop("client.certReload", Bool, "false", TLS),
+    prop("fips-mode", Bool, "true", Used),
+    prop("client.portUnification", Bool, "false", Used),
+    prop("client.certReload", Bool, "false", Used),
     prop("client.secure", Bool, "false", Nothing("it is a setting of clients")),
     prop("clientCnxnSocket", Text, "", Nothing("it is a setting of clients")),
-    prop("ssl.quorum.", Text, "", TLS),
-    prop("ssl.", Text, "", TLS),
+    prop("ssl.quorum.", Text, "", Ensemble),
+    prop("ssl.", Text, "", Used),
     // The tree.
     prop("enforceQuota", Bool, "false", Used),
     prop("extendedTypesEnabled", Bool, "false", Used),

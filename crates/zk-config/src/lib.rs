@@ -9,7 +9,7 @@
 //!
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
 //! environment), `keys` (every known key and what becomes of it), `zoo_cfg` (which setting counts),
-//! `members` (server lines), `config` (the result), `load` (its rules), `dynamic` (the files that a
+//! `members` (server lines), `config` (the result), `load` and `tls` (its rules), `dynamic` (the files that a
 //! member rewrites), `error`.
 //!
 //! ```
@@ -32,6 +32,7 @@ pub mod keys;
 pub mod load;
 pub mod members;
 pub mod properties;
+mod tls;
 pub mod zoo_cfg;
 
 pub use config::{Config, Loaded};

@@ -6,12 +6,13 @@
 //! |---|---|
 //! | main: signals, listener | [`server`], `accept` |
 //! | W workers | `worker`, `conn` |
+//! | tls: handshakes of clients | [`tls`] |
 //! | core | `core_loop` |
 //! | log, mirror | `disk` |
 //! | peer | [`peer`] |
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
-//! `core_loop`, `disk`, `recovery`, `words`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
+//! [`tls`], `core_loop`, `disk`, `recovery`, `words`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
 //! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
 //!
 //! Who waits for whom: the core may wait for log, mirror and workers, the
@@ -35,6 +36,7 @@ pub mod server;
 mod shared;
 mod stats;
 mod throttle;
+pub mod tls;
 mod words;
 mod worker;
 

@@ -20,6 +20,7 @@ use zk_tree::watch::Interest;
 use crate::core_loop::Control;
 use crate::inbox::Inbox;
 use crate::throttle::Throttle;
+use crate::tls::ClientPort;
 use crate::worker::ToWorker;
 
 /// Settings that the threads read. See [`zk_config::Config`] for their keys.
@@ -112,6 +113,8 @@ pub struct Shared {
     pub conf: RwLock<zk_admin::status::Conf>,
     /// Where clients connect.
     pub endpoint: watch::Sender<Endpoint>,
+    /// Handshakes of clients, if some port has TLS.
+    pub tls: Option<ClientPort>,
     /// How permissions are judged.
     pub policy: AuthPolicy,
     /// The workers.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 use zk_admin::status::{
@@ -18,6 +18,7 @@ use crate::conn::Conn;
 use crate::core_loop::{Control, CoreReport};
 use crate::shared::Shared;
 use crate::stats::{Totals, WorkerStats};
+use crate::tls::Counts;
 use crate::worker::{ToWorker, Worker, WorkerReport};
 use crate::{clock, limits};
 
@@ -249,6 +250,10 @@ fn watches(workers: &[WorkerReport]) -> Watches {
 fn gauges(shared: &Shared, g: &mut Gauges, workers: &[WorkerReport], core: &CoreReport, stats: &WorkerStats) {
     let size = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     g.global_sessions = core.sessions as u64;
+    if let Some(tls) = &shared.tls {
+        g.auth_failed = tls.counts.failed.load(Ordering::Relaxed);
+        g.outstanding_tls_handshakes = tls.counts.outstanding.load(Ordering::Relaxed);
+    }
     g.non_mtls_remote_connections = workers.iter().map(|w| w.remote).sum();
     g.non_mtls_local_connections = workers.iter().map(|w| w.local).sum();
     if let Some(last) = stats.replies.last {
@@ -268,12 +273,17 @@ fn metrics(shared: &Shared, workers: &[WorkerReport], core: &CoreReport) -> Vec<
     workers.iter().for_each(|w| totals.merge(&w.totals));
     let counter =
         |name, value: u64| Metric::Counter { name, value: i64::try_from(value).unwrap_or(i64::MAX) };
+    let of_tls = |of: fn(&Counts) -> &AtomicU64| {
+        shared.tls.as_ref().map_or(0, |tls| of(&tls.counts).load(Ordering::Relaxed))
+    };
     vec![
         counter(names::BYTES_RECEIVED_COUNT, totals.received),
         counter(names::RESPONSE_BYTES, totals.replies),
         counter(names::WATCH_BYTES, totals.events),
         counter(names::CONNECTION_REQUEST_COUNT, totals.connections),
         counter(names::CONNECTION_REJECTED, shared.connections.rejected()),
+        counter(names::UNSUCCESSFUL_HANDSHAKE, of_tls(|c| &c.failed)),
+        counter(names::TLS_HANDSHAKE_EXCEEDED, of_tls(|c| &c.exceeded)),
         counter(names::CONNECTION_DROP_COUNT, totals.dropped),
         counter(names::CONNECTION_REVALIDATE_COUNT, totals.revalidated),
         counter(names::SESSIONLESS_CONNECTIONS_EXPIRED, totals.sessionless),
