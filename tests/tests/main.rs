@@ -19,6 +19,7 @@ mod reconfig;
 mod rolling;
 mod support;
 mod timers;
+mod tls;
 mod vectors;
 mod watches;
 mod wire;

@@ -140,6 +140,8 @@ const NO_DELAY: Status = Nothing("a batch is what gathered during the last sync,
 const WATCHES: Status = Nothing("there is one watch manager and it cleans up at once");
 const PATH_STATS: Status = Nothing("there are no statistics by path");
 const LOGGING: Status = Nothing("logs are set up with RUST_LOG");
+const FIRST_BYTE: Status =
+    Nothing("the first byte of a connection tells whether it has TLS, whenever it comes");
 const UNREAD: Status = Nothing("no ZooKeeper server reads it");
 
 /// All known keys: the file's own first, then the system properties, by area.
@@ -345,6 +347,8 @@ pub const KEYS: &[Key] = &[
     prop("client.certReload", Bool, "false", Used),
     prop("client.secure", Bool, "false", Nothing("it is a setting of clients")),
     prop("clientCnxnSocket", Text, "", Nothing("it is a setting of clients")),
+    prop("ssl.handshakeDetectionTimeoutMillis", Millis, "5000", FIRST_BYTE),
+    prop("ssl.quorum.handshakeDetectionTimeoutMillis", Millis, "5000", FIRST_BYTE),
     prop("ssl.quorum.", Text, "", Ensemble),
     prop("ssl.", Text, "", Used),
     // The tree.

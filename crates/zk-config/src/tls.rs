@@ -86,7 +86,10 @@ impl Builder<'_> {
             },
         };
         let key_store = self.store(prefix, "keyStore")?.ok_or_else(|| {
-            self.missing(&format!("{shown}keyStore.location"), "TLS needs a file with a key and its certificate")
+            self.missing(
+                &format!("{shown}keyStore.location"),
+                "TLS needs a file with a key and its certificate",
+            )
         })?;
         let trust_store = self.store(prefix, "trustStore")?;
         // Members are dialled too, and whoever is dialled shows a certificate.
@@ -102,7 +105,8 @@ impl Builder<'_> {
         };
         let protocols = names("enabledProtocols").or_else(|| names("protocol"));
         let cipher_suites = names("ciphersuites");
-        let strict = self.property("zookeeper.fips-mode").is_some_and(|s| s.value.eq_ignore_ascii_case("false"));
+        let strict =
+            self.property("zookeeper.fips-mode").is_some_and(|s| s.value.eq_ignore_ascii_case("false"));
         let host_names = self.flag(&name("hostnameVerification"), true);
         let client_names = host_names && self.flag(&name("clientHostnameVerification"), quorum);
         if !strict {
@@ -132,8 +136,10 @@ impl Builder<'_> {
                 continue;
             };
             let (origin, key) = (setting.origin.clone(), setting.key.clone());
-            self.settings
-                .warn(Some(origin), format!("{key} has no effect with fips-mode=true, the default, as in Java"));
+            self.settings.warn(
+                Some(origin),
+                format!("{key} has no effect with fips-mode=true, the default, as in Java"),
+            );
         }
     }
 

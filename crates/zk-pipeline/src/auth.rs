@@ -193,8 +193,27 @@ fn valid_digest(id: &str) -> bool {
 /// Kinds of parts of a name that Java knows by a word.
 /// ref: sun.security.x509.AVAKeyword.
 const NAME_PARTS: [&str; 21] = [
-    "CN", "C", "L", "S", "ST", "O", "OU", "T", "IP", "STREET", "DC", "DNQUALIFIER", "DNQ", "SURNAME",
-    "GIVENNAME", "INITIALS", "GENERATION", "EMAIL", "EMAILADDRESS", "UID", "SERIALNUMBER",
+    "CN",
+    "C",
+    "L",
+    "S",
+    "ST",
+    "O",
+    "OU",
+    "T",
+    "IP",
+    "STREET",
+    "DC",
+    "DNQUALIFIER",
+    "DNQ",
+    "SURNAME",
+    "GIVENNAME",
+    "INITIALS",
+    "GENERATION",
+    "EMAIL",
+    "EMAILADDRESS",
+    "UID",
+    "SERIALNUMBER",
 ];
 
 /// Whether a text is a distinguished name: parts with `,`, `;` or `+` between, each a kind, `=` and

@@ -23,9 +23,9 @@ use crate::core_loop::Control;
 use crate::dynamic::DynamicFiles;
 use crate::member::{Dial, Member, Rules};
 use crate::peer::{self, PeerConfig, SnapSink};
-use crate::tls::Members;
 use crate::recovery::{self, Recovered};
 use crate::server::StartError;
+use crate::tls::Members;
 use crate::{clock, limits};
 
 /// Who a member is, and with whom.
@@ -170,7 +170,10 @@ impl Identity {
             initialized: recovered.initialized,
         };
         let node = Node::member(node_config, configs.clone(), pipeline, start, &recovered.tree);
-        let peers = peer::start(PeerConfig { tls: Arc::new(tls), ..peer_config(config, self.me) }, sinks(recovered.tree.options()));
+        let peers = peer::start(
+            PeerConfig { tls: Arc::new(tls), ..peer_config(config, self.me) },
+            sinks(recovered.tree.options()),
+        );
         let ticks = |n: u32| config.sessions.tick_time.saturating_mul(n);
         let dial = Dial {
             try_for: ticks(if e.connect_limit > 0 { e.connect_limit } else { e.init_limit }),

@@ -133,8 +133,7 @@ impl Election {
         };
         let (common, within) = (self.common.clone(), self.config.handshake_timeout);
         let tls = Arc::clone(&self.config.tls);
-        let handshake =
-            move |stream, remote| greet(stream, remote, within, Arc::clone(&tls), common.clone());
+        let handshake = move |stream, remote| greet(stream, remote, within, Arc::clone(&tls), common.clone());
         self.listeners.open(opening, &addresses, &self.common.news, &self.common.counters, handshake);
         self.own = addresses;
     }
@@ -395,13 +394,7 @@ async fn call(
 }
 
 /// Takes the hello of an accepted connection.
-async fn greet(
-    stream: TcpStream,
-    remote: SocketAddr,
-    within: Duration,
-    tls: Arc<Members>,
-    common: Common,
-) {
+async fn greet(stream: TcpStream, remote: SocketAddr, within: Duration, tls: Arc<Members>, common: Common) {
     let greeting = async {
         let mut stream = tls.accept(stream).await.map_err(|e| e.to_string())?;
         let mut buf = BytesMut::new();

@@ -93,7 +93,9 @@ async fn http(rest: &str) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut stream = match host.rsplit_once(':') {
-        Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => TcpStream::connect(host).await?,
+        Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => {
+            TcpStream::connect(host).await?
+        }
         _ => TcpStream::connect((host, 80)).await?,
     };
     let request = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nAccept: */*\r\n\r\n");

@@ -110,7 +110,9 @@ impl Members {
             if self.either {
                 return Ok(Stream::Plain(stream));
             }
-            self.warn(&format!("{from} speaks to a port of members without TLS, and portUnification is not set"));
+            self.warn(&format!(
+                "{from} speaks to a port of members without TLS, and portUnification is not set"
+            ));
             return Err(io::Error::other("it speaks without TLS"));
         }
         let done = self.shake_as_server(side, stream, from).await;
@@ -140,11 +142,7 @@ impl Members {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),

@@ -41,8 +41,6 @@ mod port;
 mod session;
 mod store;
 mod suites;
-#[cfg(test)]
-mod tests;
 mod trust;
 
 pub use members::{Members, Stream};
@@ -194,7 +192,8 @@ impl Side {
 fn stamps(settings: &TlsSide) -> Vec<Option<Stamp>> {
     use std::os::unix::fs::MetadataExt as _;
     let stores = [Some(&settings.key_store), settings.trust_store.as_ref()];
-    let files = stores.into_iter().flatten().flat_map(|s: &Store| [Some(&s.location), s.password_path.as_ref()]);
+    let files =
+        stores.into_iter().flatten().flat_map(|s: &Store| [Some(&s.location), s.password_path.as_ref()]);
     let stamp = |path: &PathBuf| {
         let meta = std::fs::metadata(path).ok()?;
         Some((meta.modified().ok()?, meta.len(), meta.ino()))

@@ -142,7 +142,9 @@ fn pem_identity(bytes: &[u8], password: &str) -> Result<Identity, String> {
             _ => {}
         }
     }
-    if key.is_none() && let Some(der) = encrypted_key(bytes) {
+    if key.is_none()
+        && let Some(der) = encrypted_key(bytes)
+    {
         let sealed = EncryptedPrivateKeyInfoRef::try_from(&*der)
             .map_err(|e| format!("its encrypted key cannot be read: {e}"))?;
         let opened = sealed.decrypt(password).map_err(|_| {

@@ -61,5 +61,9 @@ pub fn provider(side: &TlsSide) -> Result<Arc<CryptoProvider>, TlsError> {
 }
 
 fn refuse(side: &TlsSide, key: &str, value: &str, allowed: &str) -> TlsError {
-    TlsError::Setting { key: format!("{}{key}", side.prefix), value: value.to_owned(), allowed: allowed.to_owned() }
+    TlsError::Setting {
+        key: format!("{}{key}", side.prefix),
+        value: value.to_owned(),
+        allowed: allowed.to_owned(),
+    }
 }

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+};
 use webpki::{CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder};
 
 /// Which side showed the certificate.
@@ -29,11 +33,15 @@ pub struct Trust {
 
 impl Trust {
     /// Takes certificates; an error says what is wrong with one.
-    pub fn new(certificates: Vec<CertificateDer<'static>>, provider: &CryptoProvider) -> Result<Self, String> {
+    pub fn new(
+        certificates: Vec<CertificateDer<'static>>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, String> {
         let mut anchors = Vec::new();
         for certificate in &certificates {
             let anchor = webpki::anchor_from_trusted_cert(certificate);
-            anchors.push(anchor.map_err(|e| format!("one of its certificates cannot be used: {e}"))?.to_owned());
+            anchors
+                .push(anchor.map_err(|e| format!("one of its certificates cannot be used: {e}"))?.to_owned());
         }
         let subjects = anchors.iter().map(|a| DistinguishedName::in_sequence(a.subject.as_ref())).collect();
         Ok(Self { anchors, certificates, subjects, algorithms: provider.signature_verification_algorithms })
