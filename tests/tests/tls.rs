@@ -49,7 +49,8 @@ struct Wanted<'a> {
     listed: bool,
 }
 
-const USUAL: Wanted<'_> = Wanted { name: "", hosts: &["127.0.0.1", "localhost"], until: 2099, serial: 7, listed: false };
+const USUAL: Wanted<'_> =
+    Wanted { name: "", hosts: &["127.0.0.1", "localhost"], until: 2099, serial: 7, listed: false };
 
 impl Authority {
     fn new() -> anyhow::Result<Self> {
