@@ -65,7 +65,11 @@ pub fn request(bytes: &[u8]) {
     let config = PipelineConfig { extended_types: true, enforce_quota: true, ..PipelineConfig::default() };
     let mut pipeline = Pipeline::new(config, &tree, now);
     let conn = ConnId(1);
-    pipeline.handle(now, Input::Connect { conn, session: SessionId::NONE, timeout: 4000 }, &tree);
+    pipeline.handle(
+        now,
+        Input::Connect { conn, session: SessionId::NONE, timeout: 4000, read_only: false },
+        &tree,
+    );
     let Some(session) = pipeline.sessions().by_expiry().flat_map(|(_, s)| s).next() else { return };
     let ids: Arc<[AuthId]> = Arc::new([AuthId::new("digest", "a:b")]);
     let mut effects = Effects::default();

@@ -19,10 +19,16 @@ use crate::support::{ensembles, env};
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java";
 
-/// zkd alone, and two or one of it, so that each program leads the other and is brought back
-/// by the other, by a difference, a truncation and a snapshot.
-#[rustfmt::skip]
-const MIXED: &[&str] = &["zkd,zkd,zkd", "java,java,zkd", "zkd,zkd,java", "java,zkd,java", "zkd,java,zkd"];
+/// zkd alone, and two or one of it in every place: the place decides who leads.
+const MIXED: &[&str] = &[
+    "zkd,zkd,zkd",
+    "java,java,zkd",
+    "zkd,zkd,java",
+    "java,zkd,java",
+    "zkd,java,zkd",
+    "zkd,java,java",
+    "java,zkd,zkd",
+];
 
 /// Observers beside five members with a vote.
 const LARGE_REFERENCE: &str = "java,java,java,java,java,java:observer,java:observer";
@@ -53,7 +59,7 @@ fn config() -> Config {
 }
 
 /// One named step on an ensemble whose members all serve.
-type Step = (&'static str, fn(&mut Ensemble) -> anyhow::Result<()>);
+pub type Step = (&'static str, fn(&mut Ensemble) -> anyhow::Result<()>);
 
 /// Runs the steps one after another, with equal trees and digests after each.
 fn run(list: &str, config: Config, steps: &[Step]) -> anyhow::Result<()> {
@@ -88,7 +94,7 @@ fn run_all(compositions: &[String], config: &Config, steps: &[Step]) {
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
 
-fn alike(e: &Ensemble) -> anyhow::Result<()> {
+pub fn alike(e: &Ensemble) -> anyhow::Result<()> {
     e.same_tree()?;
     e.same_digests().map(|_| ())
 }
@@ -150,7 +156,7 @@ fn close(clients: Vec<Conn>) -> anyhow::Result<()> {
 }
 
 /// A directory that no step before has made.
-fn fresh(c: &mut Conn, name: &str) -> anyhow::Result<String> {
+pub fn fresh(c: &mut Conn, name: &str) -> anyhow::Result<String> {
     let body = request::create(Some(format!("/{name}-").as_bytes()), Some(b""), Some(OPEN), 2);
     match c.call(OpCode::Create, &body)?.ok()? {
         zk_testkit::reply::Body::Path(Some(p)) => Ok(String::from_utf8(p)?),
@@ -158,7 +164,7 @@ fn fresh(c: &mut Conn, name: &str) -> anyhow::Result<String> {
     }
 }
 
-fn writes_and_reads(e: &mut Ensemble) -> anyhow::Result<()> {
+pub fn writes_and_reads(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "data")?;
     for n in 0..cs.len() {
@@ -190,7 +196,7 @@ fn writes_and_reads(e: &mut Ensemble) -> anyhow::Result<()> {
     close(cs)
 }
 
-fn watches(e: &mut Ensemble) -> anyhow::Result<()> {
+pub fn watches(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "watch")?;
     for writer in 0..cs.len() {
@@ -230,7 +236,7 @@ fn expect_events(cs: &mut [Conn], due: &[(i32, &str)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ephemerals(e: &mut Ensemble) -> anyhow::Result<()> {
+pub fn ephemerals(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "ephemeral")?;
     // Closed in order.
@@ -293,7 +299,7 @@ fn sequential(e: &mut Ensemble) -> anyhow::Result<()> {
     close(cs)
 }
 
-fn multi(e: &mut Ensemble) -> anyhow::Result<()> {
+pub fn multi(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "multi")?;
     for (n, c) in cs.iter_mut().enumerate() {
@@ -390,7 +396,7 @@ fn errors_use_zxids(e: &mut Ensemble) -> anyhow::Result<()> {
 }
 
 /// After a sync a client sees what was acknowledged before anywhere.
-fn sync_then_read(e: &mut Ensemble) -> anyhow::Result<()> {
+pub fn sync_then_read(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "sync")?;
     // Java's leader answers a sync of its own client at once, though it may not have applied
@@ -422,7 +428,7 @@ fn digests(e: &mut Ensemble) -> anyhow::Result<()> {
 }
 
 /// Writes this many transactions, many in flight.
-fn transactions(c: &mut Conn, dir: &str, count: usize) -> anyhow::Result<()> {
+pub fn transactions(c: &mut Conn, dir: &str, count: usize) -> anyhow::Result<()> {
     const WINDOW: usize = 500;
     let mut sent = std::collections::VecDeque::new();
     for n in 0..count {
@@ -490,7 +496,7 @@ fn observers_miss(e: &mut Ensemble) -> anyhow::Result<()> {
 }
 
 /// A session goes on at another member with its ephemeral, whoever leads.
-fn leader_killed(e: &mut Ensemble) -> anyhow::Result<()> {
+pub fn leader_killed(e: &mut Ensemble) -> anyhow::Result<()> {
     let leader = e.wait_leader(ELECTION)?;
     let mut owner = Conn::open(e.addr(leader), 20_000)?;
     let dir = fresh(&mut owner, "killed")?;

@@ -178,7 +178,7 @@ fn run(list: &str, first: usize, tool: Tool, config: Config, steps: &[(&str, Ste
 }
 
 /// A change of the members.
-enum Change {
+pub enum Change {
     /// Lines of `server.N=...`, and numbers; one of them may be empty.
     Some { joining: String, leaving: String },
     /// All lines.
@@ -207,7 +207,7 @@ impl Change {
 }
 
 /// Some join and some leave.
-fn some(joining: &str, leaving: &str) -> Change {
+pub fn some(joining: &str, leaving: &str) -> Change {
     Change::Some { joining: joining.to_owned(), leaving: leaving.to_owned() }
 }
 
@@ -234,7 +234,7 @@ fn reconfig(e: &Ensemble, via: usize, clients: &Clients, change: &Change) -> any
 }
 
 /// `None`: not now.
-fn by_request(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option<(String, Stat)>> {
+pub fn by_request(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option<(String, Stat)>> {
     match e.super_user(via).and_then(|mut c| c.call(OpCode::Reconfig, &change.request())) {
         Ok(r) if r.code() == ErrorCode::Ok => match r.ok()? {
             Body::DataStat(Some(text), stat) => Ok(Some((String::from_utf8(text)?, stat))),
@@ -273,7 +273,7 @@ fn by_zk_cli(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option
 }
 
 /// Waits until all running members serve and show this text.
-fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
+pub fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
     let has = |e: &Ensemble, i: usize| -> anyhow::Result<bool> {
         let mut conn = Conn::open(e.addr(i), 10_000)?;
         conn.sync("/")?;
@@ -286,7 +286,7 @@ fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
     e.wait_all_serving(ELECTION)
 }
 
-fn line(e: &Ensemble, i: usize) -> String {
+pub fn line(e: &Ensemble, i: usize) -> String {
     let (key, value) = e.server_line(i);
     format!("{key}={value}")
 }

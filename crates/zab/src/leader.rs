@@ -33,6 +33,10 @@ mod tests;
 
 use link::{Link, Stage, SyncKind};
 
+/// A size for [`LeaderConfig::join_bytes`] at which a disk and a network spend more time on the
+/// bytes than on the way to them.
+pub const JOIN_BYTES: usize = 16 << 20;
+
 /// One connection of a learner as the host numbers it; a number is never used
 /// twice in a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +59,9 @@ pub struct LeaderConfig {
     pub max_snap_syncs: usize,
     /// As `max_snap_syncs`, for the other ways.
     pub max_diff_syncs: usize,
+    /// Committed bytes that are queued at once for a learner that comes into step; who lacks
+    /// more is sent it from the log first.
+    pub join_bytes: usize,
     /// Whether configurations change at all.
     pub reconfig_enabled: bool,
 }
@@ -138,6 +145,8 @@ pub enum LeaderOutput {
         after: Zxid,
         /// The last one.
         upto: Zxid,
+        /// COMMIT of a configuration is COMMITANDACTIVATE with this leader.
+        activate: Option<PeerId>,
     },
     /// Apply what is committed so far, then queue SNAP and the tree, in the
     /// order of the link's other messages. Then: [`LeaderInput::Streamed`].
@@ -272,6 +281,9 @@ pub struct Leader {
     tick: u64,
     count_round: bool,
     aside: Option<Aside>,
+    /// Who leads: another one, if this is a follower's side of its observers.
+    leader: PeerId,
+    relays: bool,
     out: Vec<LeaderOutput>,
 }
 
@@ -289,10 +301,35 @@ impl Leader {
     /// leads at once.
     pub fn new(config: LeaderConfig, configs: Configs, start: Start, now: u64) -> Self {
         let start = Start { last: start.last.max(start.applied), ..start };
-        let mut leader = Self {
+        let mut leader = Self::with(config, configs, start);
+        leader.deadline = now + leader.init_ms();
+        leader.try_epoch(now, None);
+        leader
+    }
+
+    /// The side of a follower that serves observers: see [`crate::observer_master`].
+    pub(crate) fn of_observers(
+        config: LeaderConfig,
+        configs: Configs,
+        reign: (PeerId, Epoch),
+        committed: Zxid,
+        now: u64,
+    ) -> Self {
+        let (by, epoch) = reign;
+        let start = Start { accepted: epoch, current: epoch, last: committed, applied: committed };
+        let mut leader = Self::with(config, configs, start);
+        (leader.leader, leader.relays) = (by, true);
+        (leader.phase, leader.epoch) = (Phase::Serving, epoch);
+        leader.next_round = now + leader.round_ms();
+        leader
+    }
+
+    fn with(config: LeaderConfig, configs: Configs, start: Start) -> Self {
+        Self {
             deadline: 0,
             epoch: Epoch(start.accepted.0.saturating_add(1)),
             counted: BTreeSet::from([config.me]),
+            leader: config.me,
             config,
             configs,
             start,
@@ -308,11 +345,9 @@ impl Leader {
             tick: 0,
             count_round: false,
             aside: None,
+            relays: false,
             out: Vec::new(),
-        };
-        leader.deadline = now + leader.init_ms();
-        leader.try_epoch(now, None);
-        leader
+        }
     }
 
     /// Gives up the office so that the others need not find out by themselves:
@@ -361,9 +396,14 @@ impl Leader {
             }
             LeaderInput::Streamed(id) => {
                 let deadline = now + self.init_ms();
+                let alive = self.tick + u64::from(self.config.sync_limit);
                 if let Some(link) = self.links.get_mut(&id).filter(|l| l.streaming) {
                     link.streaming = false;
-                    link.deadline = (link.stage == Stage::Syncing).then_some(deadline);
+                    link.alive_until = link.alive_until.max(alive);
+                    if link.stage == Stage::Syncing {
+                        link.deadline = Some(deadline);
+                    }
+                    self.try_join(now, id, history);
                 }
             }
         }
@@ -533,10 +573,9 @@ impl Leader {
         }
     }
 
-    /// Those that get all that happens: they are past the decision how they
-    /// are synced, and not only past NEWLEADER.
+    /// Those that get all that happens, from [`Leader::try_join`] on.
     fn receivers(&self, observers: bool) -> Vec<LinkId> {
-        let gets = |l: &Link| l.stage >= Stage::Syncing && l.observer == observers;
+        let gets = |l: &Link| l.stage == Stage::Active && l.observer == observers;
         self.links.iter().filter(|(_, l)| gets(l)).map(|(id, _)| *id).collect()
     }
 
@@ -597,7 +636,9 @@ impl Leader {
                 };
                 self.out.extend(touched.into_iter().map(touch));
             }
-            FromLearner::Request(request) if active && request.op == OpCode::Sync => self.sync_request(id),
+            FromLearner::Request(request) if active && request.op == OpCode::Sync && !self.relays => {
+                self.sync_request(id);
+            }
             FromLearner::Request(_) if active && self.aside.is_some() => {}
             FromLearner::Request(request) if active => {
                 self.out.push(LeaderOutput::Request { link: id, request });
@@ -633,6 +674,9 @@ impl Leader {
     ) {
         if let Some(why) = self.refusal(accepted, &info) {
             return self.close(id, why);
+        }
+        if self.relays && !observer {
+            return self.close(id, "only observers are served here");
         }
         let limits = u64::from(self.config.init_limit) + u64::from(self.config.sync_limit);
         let (deadline, alive_until) = (now + self.init_ms(), self.tick + limits);
@@ -718,8 +762,16 @@ impl Leader {
     /// ACKEPOCH. ref: Leader.waitForEpochAck.
     fn ack_epoch(&mut self, now: u64, id: LinkId, last: Zxid, current: Option<Epoch>, history: &mut History) {
         let deadline = now + self.init_ms();
+        let known = self.committed.max(self.epoch_begin());
+        let ahead = self.relays && last.epoch() == self.epoch && last > known;
         let Some(link) = self.links.get_mut(&id) else { return };
         link.last = last;
+        // What it has of this epoch was committed when its last leader told it, and is about to
+        // be heard of here. differs: Java has it cut its log, and its clients would see the past.
+        if ahead {
+            (link.stage, link.deadline) = (Stage::Ahead, Some(deadline));
+            return;
+        }
         if self.phase > Phase::EpochAcks {
             return self.sync(now, id, history, None);
         }
@@ -775,11 +827,14 @@ impl Leader {
 
 /// Synchronisation: the history.
 impl Leader {
-    /// Decides how a learner is synced, queues all of it, and lets the learner
-    /// hear all that comes: between these nothing is proposed or committed.
+    /// Decides how a learner is synced, and queues all of it.
+    ///
+    /// differs: Java lets the learner hear from now on what happens, in a queue behind the
+    /// snapshot that grows with the writes. Here that begins with [`Leader::try_join`].
     /// ref: LearnerHandler.syncFollower, Leader.startForwarding.
     fn sync(&mut self, now: u64, id: LinkId, history: &History, disk: Option<&LogSpan>) {
-        let (last, committed) = (self.last_txn(), self.committed);
+        let (last, begin) = (self.last_txn(), self.epoch_begin());
+        let before_all = self.committed <= begin;
         // Before it leads, a snapshot lacks the end of the history: a learner that has it
         // would lose its copy for a moment, and the leader's may be the only other one.
         let force_snap = self.config.force_snap && self.is_established();
@@ -787,7 +842,7 @@ impl Leader {
         let (sid, learner) = (link.sid, link.last);
         let plan = plan(&SyncInput {
             // Who has seen the begin of the epoch has what was before it.
-            learner: if learner == committed { last } else { learner },
+            learner: if learner == begin && before_all { last } else { learner },
             last,
             history,
             force_snap,
@@ -812,11 +867,13 @@ impl Leader {
         self.replace(id, sid);
         let base = self.send_plan(id, plan, history);
         self.send_history(id, base, history);
-        let config = Some(self.newest_config().to_text().into());
+        // differs: Java tells of what is proposed only, and its learners put it in force.
+        let config = if self.is_established() { &self.configs.active } else { self.newest_config() };
+        let config = Some(config.to_text().into());
         self.send(vec![id], FromLeader::NewLeader { zxid: self.epoch_begin(), config });
         let deadline = now + self.init_ms();
         let link = self.links.get_mut(&id).expect("it is not closed above");
-        (link.stage, link.sync) = (Stage::Syncing, Some(kind));
+        (link.stage, link.sync, link.sent) = (Stage::Syncing, Some(kind), last);
         link.deadline = (!link.streaming).then_some(deadline);
     }
 
@@ -861,7 +918,7 @@ impl Leader {
         };
         self.send(vec![id], message);
         if let Some((after, upto)) = log {
-            self.out.push(LeaderOutput::StreamLog { link: id, after, upto });
+            self.out.push(LeaderOutput::StreamLog { link: id, after, upto, activate: None });
             self.set_streaming(id);
         }
         after
@@ -885,48 +942,71 @@ impl Leader {
         applied
     }
 
-    /// Queues what a learner lacks of the history, and what is proposed.
+    /// Queues what a learner lacks of the history.
     fn send_history(&mut self, id: LinkId, base: Zxid, history: &History) {
         for Record { zxid, bytes } in history.iter_after(base) {
             self.send(vec![id], FromLeader::Proposal { zxid: *zxid, txn: bytes.clone() });
             self.send(vec![id], FromLeader::Commit { zxid: *zxid });
         }
-        if self.links.get(&id).is_none_or(|l| l.observer) {
-            return;
+    }
+
+    /// The first ACK of a learner should be that of NEWLEADER. An ACK of a proposal of
+    /// the history may overtake it. ref: Leader.waitForNewLeaderAck, ZOOKEEPER-4685.
+    fn ack_new_leader(&mut self, now: u64, id: LinkId, zxid: Zxid, history: &History) {
+        let begin = self.epoch_begin();
+        let Some(link) = self.links.get_mut(&id).filter(|_| zxid == begin) else { return };
+        (link.stage, link.sync, link.deadline) = (Stage::Synced, None, None);
+        let sid = link.sid.filter(|_| !link.observer);
+        if self.is_established() {
+            self.try_join(now, id, history);
+        } else {
+            self.counted.extend(sid);
+            self.try_establish(now);
         }
+    }
+
+    /// Brings a learner that has acknowledged NEWLEADER to where the leader is, and lets it
+    /// hear all that comes: between these nothing is proposed or committed.
+    ///
+    /// What was committed since the decision how to sync it is sent as PROPOSAL and COMMIT.
+    /// If that is much, it comes from the log, without a place in any queue of this member;
+    /// when that is sent, what is missing then is less, and so on.
+    fn try_join(&mut self, now: u64, id: LinkId, history: &History) {
+        let (last, leads) = (self.last_txn(), self.is_established());
+        let ready = |l: &&mut Link| leads && l.stage == Stage::Synced && !l.streaming;
+        let Some(link) = self.links.get_mut(&id).filter(ready) else { return };
+        let (after, observer) = (std::mem::replace(&mut link.sent, last), link.observer);
+        if !is_at_hand(history, after, last, self.config.join_bytes) {
+            link.streaming = true;
+            let activate = self.config.reconfig_enabled.then_some(self.leader);
+            return self.out.push(LeaderOutput::StreamLog { link: id, after, upto: last, activate });
+        }
+        for Record { zxid, bytes } in history.iter_after(after) {
+            self.send(vec![id], FromLeader::Proposal { zxid: *zxid, txn: bytes.clone() });
+            self.send(vec![id], self.commit_behind_new_leader(*zxid, bytes));
+        }
+        if !observer {
+            self.send_outstanding(now, id);
+        }
+        self.up_to_date(now, vec![id]);
+    }
+
+    /// NEWLEADER has not told of a configuration that was committed behind it.
+    fn commit_behind_new_leader(&self, zxid: Zxid, txn: &[u8]) -> FromLeader {
+        match EnsembleConfig::of_txn(txn).filter(|_| self.config.reconfig_enabled) {
+            Some(_) => FromLeader::CommitAndActivate { zxid, designated: self.leader },
+            None => FromLeader::Commit { zxid },
+        }
+    }
+
+    fn send_outstanding(&mut self, now: u64, id: LinkId) {
         let message = |p: &Outstanding| LeaderOutput::Send {
             links: vec![id],
             message: FromLeader::Proposal { zxid: p.record.zxid, txn: p.record.bytes.clone() },
         };
         self.out.extend(self.outstanding.iter().map(message));
-    }
-
-    /// The first ACK of a learner should be that of NEWLEADER.
-    /// ref: Leader.waitForNewLeaderAck.
-    fn ack_new_leader(&mut self, now: u64, id: LinkId, zxid: Zxid, history: &mut History) {
-        let begin = self.epoch_begin();
-        let outstanding = zxid > self.committed && zxid <= self.last_proposed;
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if zxid != begin {
-            // ZOOKEEPER-4685: acks of proposals may overtake that of NEWLEADER.
-            // They count behind it only: until then the learner's log is one
-            // of an older epoch, and would lose an election that it must win.
-            if outstanding {
-                link.early.insert(zxid);
-            }
-            return;
-        }
-        (link.stage, link.sync, link.deadline) = (Stage::Synced, None, None);
-        let early = std::mem::take(&mut link.early);
-        let sid = link.sid.filter(|_| !link.observer);
-        if self.is_established() {
-            self.up_to_date(now, vec![id]);
-        } else {
-            self.counted.extend(sid);
-            self.try_establish(now);
-        }
-        for zxid in early {
-            self.ack(id, zxid, history);
+        if let Some(link) = self.links.get_mut(&id) {
+            self.outstanding.iter().for_each(|p| link.sent(p.record.zxid, now));
         }
     }
 
@@ -958,6 +1038,13 @@ impl Leader {
         let synced = self.in_stage(Stage::Synced);
         self.up_to_date(now, synced);
     }
+}
+
+/// Whether the history has all of (after, last], and it is not much.
+fn is_at_hand(history: &History, after: Zxid, last: Zxid, max_bytes: usize) -> bool {
+    let mut missing = history.iter_after(after);
+    let is_whole = missing.clone().next().map_or(after == last, |first| follows(after, first.zxid));
+    is_whole && missing.try_fold(0, |sum, r| Some(sum + r.bytes.len()).filter(|n| *n <= max_bytes)).is_some()
 }
 
 /// Broadcast.
@@ -1062,11 +1149,58 @@ impl Leader {
     }
 }
 
+/// What only a follower's side of its observers does.
+impl Leader {
+    /// Hands on what the own leader has committed; the history has it already. `designated`:
+    /// it puts a configuration in force, under which this one leads.
+    /// ref: ObserverMaster.proposalCommitted, informAndActivate.
+    pub(crate) fn inform(
+        &mut self,
+        now: u64,
+        record: &Record,
+        designated: Option<PeerId>,
+        history: &History,
+    ) {
+        let (zxid, txn) = (record.zxid, record.bytes.clone());
+        (self.committed, self.last_proposed) = (zxid, zxid);
+        let observers = self.receivers(true);
+        let message = match designated {
+            Some(designated) => FromLeader::InformAndActivate { zxid, designated, txn },
+            None => FromLeader::Inform { zxid, txn },
+        };
+        self.send(observers, message);
+        let ready = |l: &Link| l.stage == Stage::Ahead && l.last <= zxid;
+        let ready: Vec<_> = self.links.iter().filter(|(_, l)| ready(l)).map(|(id, _)| *id).collect();
+        for id in ready {
+            self.sync(now, id, history, None);
+        }
+    }
+
+    /// A sync of a learner is through, behind all that was committed before.
+    pub(crate) fn synced(&mut self, link: LinkId) {
+        if self.links.contains_key(&link) {
+            self.send(vec![link], FromLeader::Sync);
+        }
+    }
+
+    /// Closes a link, if it is there.
+    pub(crate) fn turn_away(&mut self, link: LinkId, why: &'static str) {
+        if self.links.contains_key(&link) {
+            self.close(link, why);
+        }
+    }
+
+    /// The configurations as the member knows them by now.
+    pub(crate) fn set_configs(&mut self, configs: Configs) {
+        self.configs = configs;
+    }
+}
+
 /// Signs of life.
 impl Leader {
     /// Twice a tick. ref: the loop in Leader.lead.
     fn round(&mut self, now: u64) {
-        if self.count_round {
+        if self.count_round && !self.relays {
             self.tick += 1;
             let alive = self.links.values().filter(|l| l.stage > Stage::Info && l.alive_until >= self.tick);
             let mut ids: BTreeSet<_> = alive.filter_map(|l| self.vote(l)).collect();

@@ -11,7 +11,8 @@
 //!
 //! What the leader commits before UPTODATE is not committed yet: the leader
 //! may have no quorum for its history. So it is logged at NEWLEADER, and
-//! applied at UPTODATE.
+//! applied at UPTODATE; or before, when behind NEWLEADER something of the leader's
+//! own epoch is committed: that needs a quorum. So nothing gathers in memory then.
 //! differs: Java applies at NEWLEADER, behind SNAP and TRUNC without logging.
 //!
 //! ref: Learner, Follower, Observer.
@@ -120,6 +121,13 @@ pub enum LearnerOutput {
         /// The newest committed zxid.
         upto: Zxid,
     },
+    /// The same for one transaction, which puts a configuration in force.
+    CommitAndActivate {
+        /// Its zxid.
+        zxid: Zxid,
+        /// Who leads from now on.
+        designated: PeerId,
+    },
     /// Append without waiting, and apply.
     Inform(Record),
     /// Answer clients from now on.
@@ -202,8 +210,10 @@ pub struct Learner {
     committed: VecDeque<Pending>,
     /// Appended and not durable.
     unsynced: VecDeque<Zxid>,
-    /// Takes effect at UPTODATE.
+    /// The newest configuration that was committed; takes effect at UPTODATE.
     activation: Option<(EnsembleConfig, Option<PeerId>)>,
+    /// The one that NEWLEADER told of; so does it, if it is not only proposed.
+    told: Option<EnsembleConfig>,
     deadline: Option<u64>,
     out: Vec<LearnerOutput>,
 }
@@ -229,6 +239,7 @@ impl Learner {
             committed: VecDeque::new(),
             unsynced: VecDeque::new(),
             activation: None,
+            told: None,
             deadline: None,
             out: Vec::new(),
         }
@@ -246,6 +257,7 @@ impl Learner {
         if self.stage == Stage::Left {
             return;
         }
+        let before = self.stage;
         match input {
             LearnerInput::Connected => self.register(),
             LearnerInput::Packet(packet) => self.packet(packet),
@@ -253,8 +265,15 @@ impl Learner {
             LearnerInput::Synced { upto } => return self.synced(upto),
             LearnerInput::Disconnected => self.leave("the leader is gone"),
         }
-        let limit = if self.stage < Stage::Ready { self.config.init_limit } else { self.config.sync_limit };
-        let deadline = now + self.config.tick_ms * u64::from(limit);
+        let (init, sync) = (u64::from(self.config.init_limit), u64::from(self.config.sync_limit));
+        let limit = match self.stage {
+            // The leader says nothing before the ACK, and that waits for the disk. It gives
+            // that as long as a packet.
+            Stage::Ready if before != Stage::Ready => init + sync,
+            Stage::Ready | Stage::Serving => sync,
+            _ => init,
+        };
+        let deadline = now + self.config.tick_ms * limit;
         self.deadline = (self.stage != Stage::Left).then_some(deadline);
     }
 
@@ -450,10 +469,22 @@ impl Learner {
         let Some(mut p) = self.pending.pop_front().filter(|p| p.zxid == zxid) else {
             return self.leave("commit out of order");
         };
-        if let (Some(config), Some(_)) = (p.config.take(), designated) {
+        if let Some(config) = p.config.take() {
             self.activation = Some((config, designated));
         }
         self.committed.push_back(p);
+        if self.stage == Stage::Ready && zxid.epoch() == self.epoch {
+            self.settle();
+        }
+    }
+
+    /// The leader leads: what it has sent as committed is.
+    fn settle(&mut self) {
+        self.commit_to(self.logged);
+        while let Some(r) = self.committed.pop_front().and_then(record) {
+            self.append(r);
+        }
+        self.commit_to(self.logged);
     }
 
     fn sync_inform(&mut self, zxid: Zxid, txn: Bytes, designated: Option<PeerId>) {
@@ -474,9 +505,7 @@ impl Learner {
             let Ok(config) = EnsembleConfig::from_bytes(&text) else {
                 return self.leave("NEWLEADER without a configuration");
             };
-            if self.activation.as_ref().is_none_or(|(c, _)| c.version < config.version) {
-                self.activation = Some((config.clone(), None));
-            }
+            self.told = Some(config.clone());
             self.seen(config);
         }
         if std::mem::take(&mut self.snapshot) {
@@ -497,32 +526,33 @@ impl Learner {
         // differs: Java also puts a configuration in force that NEWLEADER told
         // of and that is only proposed. It comes again with its commit.
         let done = self.committed.back().map_or(self.logged, |p| p.zxid).max(Zxid::new(self.epoch, 0));
-        if let Some((config, designated)) = self.activation.take().filter(|(c, _)| c.version <= done)
+        let told = self.told.take().filter(|c| c.version <= done).map(|c| (c, None));
+        let newest = [told, self.activation.take()].into_iter().flatten().max_by_key(|(c, _)| c.version);
+        if let Some((config, designated)) = newest
             && self.activate(config, designated)
         {
             return self.leave("the configuration changes a role");
         }
-        self.commit_to(self.logged);
+        self.settle();
         self.push(LearnerOutput::Send(FromLearner::Ack { zxid: Zxid::new(self.epoch, 0) }));
         self.push(LearnerOutput::Serve { epoch: self.epoch });
         self.stage = Stage::Serving;
-        let upto = self.committed.back().map(|p| p.zxid);
-        let committed: Vec<_> = self.committed.drain(..).filter_map(record).collect();
         let pending = self.pending.iter_mut();
         let pending: Vec<_> =
             pending.filter_map(|p| Some(Record { zxid: p.zxid, bytes: p.bytes.take()? })).collect();
-        for r in committed.into_iter().chain(pending) {
+        for r in pending {
             self.append(r);
-        }
-        if let Some(upto) = upto {
-            self.commit_to(upto);
         }
     }
 
     fn commit_to(&mut self, upto: Zxid) {
-        if upto > self.applied {
-            self.applied = upto;
-            self.push(LearnerOutput::Commit { upto });
+        if upto <= self.applied {
+            return;
+        }
+        self.applied = upto;
+        match self.out.last_mut() {
+            Some(LearnerOutput::Commit { upto: last }) => *last = upto,
+            _ => self.push(LearnerOutput::Commit { upto }),
         }
     }
 
@@ -565,11 +595,17 @@ impl Learner {
                 }
             }
             FromLeader::Commit { zxid } => {
-                self.commit(zxid);
+                if self.commit(zxid).is_some() {
+                    self.commit_to(zxid);
+                }
             }
             FromLeader::CommitAndActivate { zxid, designated } => {
-                if let Some(config) = self.commit(zxid) {
-                    self.take_effect(config, designated);
+                if let Some(p) = self.commit(zxid) {
+                    self.applied = zxid;
+                    self.push(LearnerOutput::CommitAndActivate { zxid, designated });
+                    if let Some(config) = p.config {
+                        self.take_effect(config, designated);
+                    }
                 }
             }
             other => self.serve(other),
@@ -621,19 +657,14 @@ impl Learner {
         }
     }
 
-    /// Gives the configuration that comes with it. ref:
-    /// FollowerZooKeeperServer.commit, which ends the process on a mismatch.
-    fn commit(&mut self, zxid: Zxid) -> Option<EnsembleConfig> {
-        let Some(p) = self.pending.pop_front().filter(|p| p.zxid == zxid) else {
+    /// The oldest proposal is committed. ref: FollowerZooKeeperServer.commit, which ends the
+    /// process on a mismatch.
+    fn commit(&mut self, zxid: Zxid) -> Option<Pending> {
+        let p = self.pending.pop_front().filter(|p| p.zxid == zxid);
+        if p.is_none() {
             self.leave("commit out of order");
-            return None;
-        };
-        self.applied = zxid;
-        match self.out.last_mut() {
-            Some(LearnerOutput::Commit { upto }) => *upto = zxid,
-            _ => self.push(LearnerOutput::Commit { upto: zxid }),
         }
-        p.config
+        p
     }
 
     fn inform(&mut self, zxid: Zxid, txn: Bytes) -> Option<EnsembleConfig> {

@@ -190,6 +190,7 @@ impl World {
             force_snap: self.rng.below(8) == 0,
             max_snap_syncs: 10,
             max_diff_syncs: 10,
+            join_bytes: self.rng.below(4),
             reconfig_enabled: false,
         };
         let (accepted, current, last) = (node.accepted, node.current, node.last());
@@ -311,7 +312,7 @@ impl World {
                 };
                 self.tell_leader_only(LeaderInput::LogSpan { link, span });
             }
-            LeaderOutput::StreamLog { link, after, upto } => {
+            LeaderOutput::StreamLog { link, after, upto, .. } => {
                 let records = node.log.iter().filter(|r| r.zxid > after && r.zxid <= upto).cloned();
                 for Record { zxid, bytes: txn } in records.collect::<Vec<_>>() {
                     self.queue(link, Down::Message(FromLeader::Proposal { zxid, txn }));

@@ -139,6 +139,8 @@ pub struct Serving {
     pub conf: Conf,
     /// Sessions by expiry, or by id on a learner.
     pub sessions: Sessions,
+    /// Sessions that only this member knows, by expiry; `None` where there cannot be any.
+    pub local_sessions: Option<Expiry<i64>>,
     /// Connections by expiry.
     pub connection_expiry: Expiry<ClientId>,
     /// Ephemeral nodes by session; only sessions that have some.

@@ -129,7 +129,6 @@ use Status::{Ensemble, Later, Nothing, Used};
 use short::{bare, file, prop};
 
 const SASL: Status = Later("SASL");
-const LOCAL: Status = Later("local sessions");
 const ADMIN: Status = Later("the admin HTTP server");
 const METRICS: Status = Later("the metrics endpoint");
 const AUDIT: Status = Later("the audit log");
@@ -137,6 +136,8 @@ const THREADS: Status = Nothing("zkd sizes its threads itself");
 const NO_JVM: Status = Nothing("there is no JVM whose pauses could be watched");
 const NO_CACHE: Status = Nothing("replies are encoded from the tree, there is no cache of them");
 const NO_DELAY: Status = Nothing("a batch is what gathered during the last sync, no timer is involved");
+const ONE_HISTORY: Status = Nothing("observers get what is kept for all learners, see commitLogCount");
+const NO_WAIT: Status = Nothing("an observer looks for a leader at once, see observer.reconnectDelayMs");
 const WATCHES: Status = Nothing("there is one watch manager and it cleans up at once");
 const PATH_STATS: Status = Nothing("there are no statistics by path");
 const LOGGING: Status = Nothing("logs are set up with RUST_LOG");
@@ -171,8 +172,8 @@ pub const KEYS: &[Key] = &[
     file("reconfigEnabled", Bool, "false", Used),
     file("autopurge.snapRetainCount", Number, "3", Used),
     file("autopurge.purgeInterval", Number, "0", Used),
-    file("localSessionsEnabled", Bool, "false", LOCAL),
-    file("localSessionsUpgradingEnabled", Bool, "false", LOCAL),
+    file("localSessionsEnabled", Bool, "false", Ensemble),
+    file("localSessionsUpgradingEnabled", Bool, "false", Ensemble),
     file("sslQuorum", Bool, "false", Ensemble),
     file("portUnification", Bool, "false", Ensemble),
     file("sslQuorumReloadCertFiles", Bool, "false", Ensemble),
@@ -300,9 +301,9 @@ pub const KEYS: &[Key] = &[
     prop("forceSnapshotSync", Bool, "false", Ensemble),
     prop("forward_learner_requests_to_commit_processor_disabled", Bool, "false", Ensemble),
     prop("follower.skipLearnerRequestToNextProcessor", Bool, "false", Ensemble),
-    prop("observerMaster.sizeLimit", Number, "33554432", Ensemble),
+    prop("observerMaster.sizeLimit", Number, "33554432", ONE_HISTORY),
     prop("observer.reconnectDelayMs", Millis, "0", Ensemble),
-    prop("observer.election.DelayMs", Millis, "200", Ensemble),
+    prop("observer.election.DelayMs", Millis, "200", NO_WAIT),
     prop("observer.syncEnabled", Bool, "true", Ensemble),
     prop("fastleader.minNotificationInterval", Millis, "200", Ensemble),
     prop("fastleader.maxNotificationInterval", Millis, "60000", Ensemble),

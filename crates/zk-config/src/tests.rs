@@ -579,13 +579,11 @@ fn tls_of_clients() {
 
 #[test]
 fn later_areas_say_so() {
-    let loaded =
-        with("superUser=a\nlocalSessionsEnabled=true\nsslQuorum=false\naudit.enable=true").expect("valid");
+    let loaded = with("superUser=a\nsslQuorum=false\naudit.enable=true").expect("valid");
     assert_eq!(
         notes(&loaded),
         [
-            "zoo.cfg:4: localSessionsEnabled has no effect yet: local sessions is missing",
-            "zoo.cfg:6: audit.enable has no effect yet: the audit log is missing",
+            "zoo.cfg:5: audit.enable has no effect yet: the audit log is missing",
             "zoo.cfg:3: superUser has no effect yet: SASL is missing",
         ]
     );

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use zab::config::{Configs, EnsembleConfig};
 use zab::election::{Election, ElectionConfig, ElectionOutput};
 use zab::history::{History, MIN_RECORDS, Record};
-use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput};
+use zab::leader::{self, Leader, LeaderConfig, LeaderInput, LeaderOutput, LinkId};
 use zab::learner::{Learner, LearnerConfig, LearnerInput, LearnerOutput, LearnerStart};
+use zab::observer_master::ObserverMaster;
 use zk_pipeline::{LinkRef, Now, Pipeline, PipelineConfig};
 use zk_proto::client::WriteRequest;
 use zk_proto::quorum::election::PeerState;
@@ -31,6 +32,10 @@ const FREE_TRIES: u32 = 3;
 
 /// The first wait, ms; it doubles up to 16 times that.
 const FRUITLESS_PAUSE_MS: u64 = 10;
+
+/// Without a leader for so long, or a tick if that is longer, a member serves reads, ms.
+/// ref: QuorumPeer.run, LOOKING.
+const READ_ONLY_AFTER_MS: u64 = 2_000;
 
 /// How long a member that is told to stop waits for its writes to be committed and for
 /// others to be in step, ms.
@@ -60,6 +65,15 @@ pub struct NodeConfig {
     /// `zookeeper.commitLogCount`: exactly so many transactions are kept for learners;
     /// `None`: at least 500, and more while they are small.
     pub commit_log_count: Option<usize>,
+    /// `readonlymode.enabled`: reads are served without a leader, too.
+    pub read_only: bool,
+    /// `observerMasterPort` is set: a follower serves observers, an observer goes to a follower.
+    pub observer_master: bool,
+    /// `zookeeper.observer.reconnectDelayMs`: an observer that has tried all whom it may go to
+    /// waits up to so long, so that not all observers come back at once.
+    pub reconnect_delay_ms: u64,
+    /// See [`LeaderConfig::join_bytes`].
+    pub join_bytes: usize,
 }
 
 /// What a member has on its disk when it starts.
@@ -87,6 +101,8 @@ pub enum Mode {
     Alone,
     /// It looks for a leader.
     Looking,
+    /// It looks for a leader and answers reads meanwhile.
+    ReadOnly,
     /// It follows a leader; `serving` once it is synchronised.
     Following,
     /// The same without a vote.
@@ -100,9 +116,9 @@ pub enum Mode {
 pub struct Status {
     /// What it is.
     pub mode: Mode,
-    /// Whether it serves clients.
+    /// Whether it serves clients, were it only reads.
     pub serving: bool,
-    /// Whom it follows or is.
+    /// Whom it follows or is; of an observer, whom it is connected to.
     pub leader: Option<PeerId>,
     /// `currentEpoch`.
     pub epoch: Epoch,
@@ -110,8 +126,10 @@ pub struct Status {
     pub last: Zxid,
     /// How many members vote.
     pub voters: usize,
-    /// A leader's learners.
+    /// A leader's learners; the observers of a follower.
     pub learners: Vec<leader::LearnerStatus>,
+    /// Whether it is a follower with a port for observers.
+    pub serves_observers: bool,
     /// Syncs of a leader's learners that wait for a commit.
     pub pending_syncs: usize,
     /// Sizes of a leader's proposals; `None` before the first.
@@ -144,13 +162,22 @@ impl ProposalSizes {
 //    |                                                                  ^
 //    +----elected----> Learning --Serve--> (serving) ----Leave----------+
 //
+// Who looks for long serves reads with a role of the pipeline for it, until it is elected.
 // Told to leave, any of them ends in Looking without an election.
 #[derive(Debug)]
 enum Role {
     Alone,
     Looking,
     Leading(Box<Leader>),
-    Learning { learner: Box<Learner>, leader: PeerId, observer: bool },
+    Learning {
+        learner: Box<Learner>,
+        leader: PeerId,
+        observer: bool,
+        /// The follower that an observer is connected to in place of the leader.
+        through: Option<PeerId>,
+        /// The observers of a follower, once it serves.
+        master: Option<Box<ObserverMaster>>,
+    },
 }
 
 /// What is to be done inside, in order.
@@ -210,8 +237,18 @@ pub struct Node {
     /// Roles in a row that ended before they served: one that cannot join must not ask
     /// hundreds of times a second.
     fruitless: u32,
+    /// How often an observer has gone to a follower.
+    masters: u64,
+    /// How often since it served last.
+    masters_tried: u64,
+    /// How long an observer has to wait before the next election, ms.
+    pause: u64,
     /// When the next election begins, monotonic ms.
     look_at: Option<u64>,
+    /// When it serves reads if there is no leader until then, monotonic ms.
+    read_only_at: Option<u64>,
+    /// It serves reads, and there is no leader.
+    read_only: bool,
     since: u64,
     proposals: Option<ProposalSizes>,
     /// Told to leave: when it does so at the latest.
@@ -235,6 +272,10 @@ impl Node {
             multi_address: false,
             force_snap: false,
             commit_log_count: None,
+            read_only: false,
+            observer_master: false,
+            reconnect_delay_ms: 0,
+            join_bytes: leader::JOIN_BYTES,
         };
         let configs = Configs::new(EnsembleConfig::default());
         let pipeline = Pipeline::new(pipeline, tree, now);
@@ -300,7 +341,12 @@ impl Node {
             serving: false,
             reassigned: false,
             fruitless: 0,
+            masters: 0,
+            masters_tried: 0,
+            pause: 0,
             look_at: None,
+            read_only_at: None,
+            read_only: false,
             since: 0,
             proposals: None,
             leaving: None,
@@ -333,20 +379,28 @@ impl Node {
         };
         let (mode, leader, learners) = match &self.role {
             Role::Alone => (Mode::Alone, None, Vec::new()),
+            Role::Looking if self.read_only => (Mode::ReadOnly, None, Vec::new()),
             Role::Looking => (Mode::Looking, None, Vec::new()),
             Role::Leading(l) => (Mode::Leading, Some(self.config.me), l.followers().collect()),
-            Role::Learning { observer: false, leader, .. } => (Mode::Following, Some(*leader), Vec::new()),
-            Role::Learning { leader, .. } => (Mode::Observing, Some(*leader), Vec::new()),
+            Role::Learning { observer: false, leader, master, .. } => {
+                let observers = master.iter().flat_map(|m| m.observers());
+                (Mode::Following, Some(*leader), observers.collect())
+            }
+            Role::Learning { leader, through, .. } => {
+                (Mode::Observing, Some(through.unwrap_or(*leader)), Vec::new())
+            }
         };
+        let serves_observers = matches!(self.role, Role::Learning { master: Some(_), .. });
         let voters = self.configs.active.voters().count();
         Status {
             mode,
-            serving: self.serving,
+            serving: self.serving || self.read_only,
             leader,
             epoch: self.current,
             last: self.last,
             voters,
             learners,
+            serves_observers,
             pending_syncs,
             proposals: self.proposals,
             since: self.since,
@@ -464,8 +518,10 @@ impl Node {
     }
 
     fn lead(&mut self, now: Now, input: LeaderInput) {
-        if let Role::Leading(leader) = &mut self.role {
-            leader.handle(now.mono, input, &mut self.history);
+        match &mut self.role {
+            Role::Leading(leader) => leader.handle(now.mono, input, &mut self.history),
+            Role::Learning { master: Some(m), .. } => m.handle(now.mono, input, &mut self.history),
+            Role::Learning { .. } | Role::Alone | Role::Looking => {}
         }
     }
 
@@ -495,7 +551,10 @@ impl Node {
         self.steps.extend(self.pipeline_outputs.drain(..).map(Step::Pipeline));
         match &mut self.role {
             Role::Leading(l) => self.steps.extend(l.take_outputs().into_iter().map(Step::Leader)),
-            Role::Learning { learner, .. } => {
+            Role::Learning { learner, master, .. } => {
+                // Its snapshots are of what is committed so far.
+                let links = master.iter_mut().flat_map(|m| m.take_outputs());
+                self.steps.extend(links.map(Step::Leader));
                 self.steps.extend(learner.take_outputs().into_iter().map(Step::Learner));
             }
             Role::Alone | Role::Looking => {}
@@ -518,7 +577,7 @@ impl Node {
         match step {
             Step::Pipeline(output) => self.pipeline_step(now, output),
             Step::Leader(output) => self.leader_step(now, tree, output),
-            Step::Learner(output) => self.learner_step(tree, output),
+            Step::Learner(output) => self.learner_step(now, tree, output),
             Step::Election(output) => self.election_step(now, tree, output),
             Step::Reign(epoch) => {
                 self.pipeline.lead(now, tree, Zxid::new(epoch, 0));
@@ -526,6 +585,9 @@ impl Node {
             }
             Step::Serve(epoch) => {
                 self.pipeline.learn(now, tree);
+                if self.serve_observers(now, tree, epoch) {
+                    self.steps.push_front(Step::Out(Output::ServeObservers));
+                }
                 self.serve(now, epoch)
             }
             Step::Truncated { to } => {
@@ -543,13 +605,11 @@ impl Node {
                 None
             }
             Step::StandAside => self.leave("it was told to stop", Output::Unfollow),
-            Step::Look if self.fruitless > FREE_TRIES => {
-                let pause = FRUITLESS_PAUSE_MS << (self.fruitless - FREE_TRIES - 1).min(4);
-                self.look_at = Some(now.mono + pause);
-                None
-            }
             Step::Look => {
-                self.look(now);
+                match self.take_pause() {
+                    0 => self.look(now),
+                    pause => self.look_at = Some(now.mono.saturating_add(pause)),
+                }
                 None
             }
             Step::Become => self.become_next(now, tree),
@@ -571,6 +631,14 @@ impl Node {
         })
     }
 
+    fn take_pause(&mut self) -> u64 {
+        let fruitless = match self.fruitless.checked_sub(FREE_TRIES + 1) {
+            Some(more) => FRUITLESS_PAUSE_MS << more.min(4),
+            None => 0,
+        };
+        fruitless.max(std::mem::take(&mut self.pause))
+    }
+
     fn look(&mut self, now: Now) {
         self.look_at = None;
         self.role = Role::Looking;
@@ -582,6 +650,32 @@ impl Node {
             Some(e) if blank => e.start_blank(now.mono),
             Some(e) => e.start(now.mono, self.last, self.current),
         }
+        // differs: Java serves what a blank disk has, too.
+        let readable = self.config.read_only && self.may_vote && !blank;
+        self.read_only_at = readable.then(|| now.mono + self.config.tick_ms.max(READ_ONLY_AFTER_MS));
+    }
+
+    /// There was no leader for long.
+    fn serve_read_only(&mut self, now: Now, tree: &Tree) {
+        tracing::warn!("no leader; serving reads to clients that take them");
+        self.read_only = true;
+        self.pipeline.serve_read_only(now, tree);
+        // Whoever was connected is closed first.
+        self.gather(now);
+        self.steps.push_back(Step::Out(Output::ReadOnly));
+    }
+
+    /// Reads are not served any more. `next` is done when their clients are told.
+    fn end_read_only(&mut self, next: Output) -> Output {
+        self.read_only_at = None;
+        if !std::mem::take(&mut self.read_only) {
+            return next;
+        }
+        self.pipeline.stand_down(true);
+        self.pipeline.drain_outputs(&mut self.pipeline_outputs);
+        self.steps.push_front(Step::Out(next));
+        self.pipeline_outputs.drain(..).rev().for_each(|o| self.steps.push_front(Step::Pipeline(o)));
+        Output::Serving(false)
     }
 
     fn serve(&mut self, now: Now, epoch: Epoch) -> Option<Output> {
@@ -590,6 +684,7 @@ impl Node {
         }
         self.may_vote = true;
         self.fruitless = 0;
+        self.masters_tried = 0;
         self.serving = true;
         self.since = now.mono;
         Some(Output::Serving(true))
@@ -624,10 +719,10 @@ impl Node {
             // The reign has ended: nobody hears of it, and its connection is about to close.
             (P::Append(_), _) => None,
             (P::Forward(request), Role::Learning { .. }) => {
-                Some(self.to_leader(FromLearner::Request(request)))
+                Some(self.send_up(None, FromLearner::Request(request)))
             }
             (P::Revalidate { session, timeout }, Role::Learning { .. }) => {
-                Some(self.to_leader(FromLearner::Revalidate { session, timeout }))
+                Some(self.send_up(None, FromLearner::Revalidate { session, timeout }))
             }
             // The role has ended; its connections are about to be told.
             (P::Forward(_) | P::Revalidate { .. }, _) => None,
@@ -635,7 +730,11 @@ impl Node {
         }
     }
 
-    fn to_leader(&self, message: FromLearner) -> Output {
+    /// `observer`: it is one's that is connected here.
+    fn send_up(&mut self, observer: Option<LinkId>, message: FromLearner) -> Output {
+        if let Role::Learning { master: Some(m), .. } = &mut self.role {
+            m.asks(observer, &message);
+        }
         Output::ToLeader { attempt: self.attempt, message }
     }
 
@@ -647,7 +746,9 @@ impl Node {
             L::Send { links, message } => Some(Output::ToLearners { links, message }),
             L::Close { link, why } => Some(Output::CloseLink { link, why }),
             L::FindInLog { link, zxid } => Some(Output::FindInLog { link, zxid }),
-            L::StreamLog { link, after, upto } => Some(Output::StreamLog { link, after, upto }),
+            L::StreamLog { link, after, upto, activate } => {
+                Some(Output::StreamLog { link, after, upto, activate })
+            }
             L::StreamSnapshot { link, zxid } => Some(Output::StreamSnapshot { link, zxid }),
             L::Established { epoch } => {
                 // What the log had is the history of the new epoch, by a quorum.
@@ -664,6 +765,9 @@ impl Node {
                 self.pipeline.committed(upto);
                 None
             }
+            L::Request { link, request } if self.relays() => {
+                Some(self.send_up(Some(link), FromLearner::Request(request)))
+            }
             L::Request { link, request } => {
                 if request.op == OpCode::Reconfig {
                     self.show_ensemble();
@@ -671,9 +775,18 @@ impl Node {
                 self.pipeline.forwarded(now, LinkRef(link.0), request, tree);
                 None
             }
+            L::Touch { session, .. } if self.relays() => {
+                self.pipeline.heard(session);
+                None
+            }
             L::Touch { session, timeout } => {
                 self.pipeline.touched(now, session, timeout);
                 None
+            }
+            L::Revalidate { link, session, timeout } if self.relays() => {
+                // To the leader both are connections of this member from now on.
+                self.pipeline.close_local(session);
+                Some(self.send_up(Some(link), FromLearner::Revalidate { session, timeout }))
             }
             L::Revalidate { link, session, .. } => {
                 let valid = self.pipeline.revalidate(now, LinkRef(link.0), session);
@@ -693,10 +806,22 @@ impl Node {
         }
     }
 
-    fn learner_step(&mut self, tree: &Tree, output: LearnerOutput) -> Option<Output> {
+    /// Whether what learners say goes on to a leader.
+    fn relays(&self) -> bool {
+        matches!(self.role, Role::Learning { .. })
+    }
+
+    fn master(&mut self) -> Option<&mut ObserverMaster> {
+        match &mut self.role {
+            Role::Learning { master, .. } => master.as_deref_mut(),
+            Role::Alone | Role::Looking | Role::Leading(_) => None,
+        }
+    }
+
+    fn learner_step(&mut self, now: Now, tree: &Tree, output: LearnerOutput) -> Option<Output> {
         use LearnerOutput as L;
         match output {
-            L::Send(message) => Some(self.to_leader(message)),
+            L::Send(message) => Some(self.send_up(None, message)),
             L::StoreAcceptedEpoch(epoch) => self.accept(epoch),
             L::StoreCurrentEpoch(epoch) => self.enter(epoch),
             L::Truncate { to } => {
@@ -729,9 +854,11 @@ impl Node {
                 Some(Output::Append(records))
             }
             L::Commit { upto } => {
-                while let Some(record) = self.unapplied.pop_front_if(|r| r.zxid <= upto) {
-                    self.commit(&record);
-                }
+                self.commit_logged(now, upto, None);
+                None
+            }
+            L::CommitAndActivate { zxid, designated } => {
+                self.commit_logged(now, zxid, Some(designated));
                 None
             }
             L::Inform(record) => {
@@ -745,11 +872,17 @@ impl Node {
             }
             L::Ping { zxid } => Some(Output::Ping { zxid }),
             L::Revalidated { session, valid } => {
-                self.pipeline.revalidated(session, valid);
+                match self.master().is_some_and(|m| m.revalidated(session, valid)) {
+                    true if valid => self.pipeline.heard(session),
+                    true => {}
+                    false => self.pipeline.revalidated(session, valid),
+                }
                 None
             }
             L::Synced => {
-                self.pipeline.synced();
+                if !self.master().is_some_and(ObserverMaster::synced) {
+                    self.pipeline.synced();
+                }
                 None
             }
             L::SeenConfig(config) => Some(self.proposed(config)),
@@ -762,19 +895,19 @@ impl Node {
         match output {
             ElectionOutput::Send { to, notification } => Some(Output::Notify { to, notification }),
             ElectionOutput::AdoptConfig(config) => Some(self.activate(config, None)),
-            ElectionOutput::Elected { vote, state } if matches!(self.role, Role::Looking) => match state {
-                PeerState::Leading => Some(self.begin_leading(now, tree)),
-                _ => Some(self.begin_learning(tree, vote.leader, state == PeerState::Observing)),
-            },
+            ElectionOutput::Elected { vote, state } if matches!(self.role, Role::Looking) => {
+                let begin = match state {
+                    PeerState::Leading => self.begin_leading(now, tree),
+                    _ => self.begin_learning(tree, vote.leader, state == PeerState::Observing),
+                };
+                Some(self.end_read_only(begin))
+            }
             ElectionOutput::Elected { .. } => None,
         }
     }
 
-    fn begin_leading(&mut self, now: Now, tree: &Tree) -> Output {
-        // Our whole log is history now. It is applied once a quorum has it.
-        self.history.make_room(self.unapplied.len());
-        self.unapplied.iter().for_each(|r| self.history.push(r.clone()));
-        let config = LeaderConfig {
+    fn leader_config(&self) -> LeaderConfig {
+        LeaderConfig {
             me: self.config.me,
             tick_ms: self.config.tick_ms,
             init_limit: self.config.init_limit,
@@ -783,7 +916,58 @@ impl Node {
             reconfig_enabled: self.config.reconfig_enabled,
             max_snap_syncs: MAX_SNAP_SYNCS,
             max_diff_syncs: MAX_DIFF_SYNCS,
-        };
+            join_bytes: self.config.join_bytes,
+        }
+    }
+
+    /// A follower that serves becomes the leader of observers where it shall.
+    /// ref: Follower.followLeader.
+    fn serve_observers(&mut self, now: Now, tree: &Tree, epoch: Epoch) -> bool {
+        let config = self.leader_config();
+        let Role::Learning { observer: false, master, leader, .. } = &mut self.role else { return false };
+        if !self.config.observer_master || self.leaving.is_some() {
+            return false;
+        }
+        let (configs, committed) = (self.configs.clone(), tree.last_zxid());
+        *master = Some(Box::new(ObserverMaster::new(config, configs, (*leader, epoch), committed, now.mono)));
+        true
+    }
+
+    /// The follower that an observer goes to in place of this leader: each time the next one,
+    /// and each observer begins with another one. ref: QuorumPeer.nextObserverMaster.
+    ///
+    /// differs: Java goes through a shuffled list with the leader in it, which serves nobody at
+    /// that port. Where nobody but the leader votes, an observer of ours goes to its quorum port.
+    fn next_master(&mut self, leader: PeerId) -> Option<PeerId> {
+        let followers = self.followers(leader);
+        let count = u64::try_from(followers.len()).ok().filter(|n| *n > 0 && self.config.observer_master)?;
+        let at = self.config.me.0.unsigned_abs().wrapping_add(self.masters) % count;
+        self.masters = self.masters.wrapping_add(1);
+        self.masters_tried = self.masters_tried.saturating_add(1);
+        followers.get(usize::try_from(at).ok()?).copied()
+    }
+
+    fn followers(&self, leader: PeerId) -> Vec<PeerId> {
+        self.configs.active.voters().filter(|id| *id != leader).collect()
+    }
+
+    /// How long an observer stays away whose connection has ended. It differs from member to
+    /// member and from time to time. ref: Observer.waitForReconnectDelay.
+    fn reconnect_pause(&self) -> u64 {
+        let Role::Learning { observer: true, leader, through, .. } = &self.role else { return 0 };
+        let all_tried = through.is_none() || self.masters_tried >= self.followers(*leader).len() as u64;
+        if !all_tried || self.config.reconnect_delay_ms == 0 {
+            return 0;
+        }
+        let seed = self.config.me.0.unsigned_abs().wrapping_mul(31).wrapping_add(self.attempt);
+        (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % self.config.reconnect_delay_ms
+    }
+
+    fn begin_leading(&mut self, now: Now, tree: &Tree) -> Output {
+        // Our whole log is history now. It is applied once a quorum has it.
+        self.history.make_room(self.unapplied.len());
+        self.unapplied.iter().for_each(|r| self.history.push(r.clone()));
+        let config = self.leader_config();
         let start = leader::Start {
             accepted: self.accepted,
             current: self.current,
@@ -811,14 +995,17 @@ impl Node {
             last: self.last,
             applied: tree.last_zxid(),
         };
+        let through = if config.observer { self.next_master(leader) } else { None };
         let mut learner = Learner::new(config, self.configs.clone(), start);
         let without_vote = self.election.as_ref().is_some_and(Election::is_without_vote);
         if self.needs_snapshot || !self.may_vote || without_vote {
             learner.ask_for_snapshot();
         }
-        self.role = Role::Learning { learner: Box::new(learner), leader, observer: observing };
+        let learner = Box::new(learner);
+        self.role = Role::Learning { learner, leader, observer: observing, through, master: None };
         self.attempt += 1;
-        Output::Follow { attempt: self.attempt, leader }
+        let (leader, observer_port) = (through.unwrap_or(leader), through.is_some());
+        Output::Follow { attempt: self.attempt, leader, observer_port }
     }
 
     /// The role is over: what is committed is applied, then the clients whose writes have an
@@ -833,9 +1020,11 @@ impl Node {
         if let Some(first) = self.unapplied.front() {
             self.history.truncate(Zxid(first.zxid.0 - 1));
         }
+        self.pause = self.reconnect_pause();
+        let observers = self.master().is_some().then_some(Step::Out(Output::StopLeading));
         self.attempt += 1;
         self.role = Role::Looking;
-        self.serving = false;
+        (self.serving, self.read_only, self.read_only_at) = (false, false, None);
         self.fruitless += 1;
         // A snapshot that is not durable was never told to anybody: back to what is.
         let base = match std::mem::take(&mut self.unbased) && self.leaving.is_none() {
@@ -848,14 +1037,14 @@ impl Node {
             None => (false, next),
         };
         let rest = [
-            Step::Out(close),
             Step::Out(base),
             Step::StandDown { close_all },
             // The vote, and the history that a leader counts itself for, rest on the whole log.
             Step::Out(Output::AppendSync(Vec::new())),
             next,
         ];
-        rest.into_iter().rev().for_each(|s| self.steps.push_front(s));
+        let close = observers.into_iter().chain([Step::Out(close)]);
+        close.chain(rest).rev().for_each(|s| self.steps.push_front(s));
         Some(Output::Serving(false))
     }
 
@@ -896,6 +1085,16 @@ impl Node {
             self.last = last.zxid;
         }
         self.unapplied.extend(records.iter().cloned());
+    }
+
+    /// `designated`: the only one of them puts a configuration in force.
+    fn commit_logged(&mut self, now: Now, upto: Zxid, designated: Option<PeerId>) {
+        while let Some(record) = self.unapplied.pop_front_if(|r| r.zxid <= upto) {
+            self.commit(&record);
+            if let Role::Learning { master: Some(m), .. } = &mut self.role {
+                m.inform(now.mono, &record, designated, &self.history);
+            }
+        }
     }
 
     /// A transaction that a quorum has: it will be applied, and learners may need it.
@@ -946,6 +1145,9 @@ impl Node {
         if let Some(e) = &mut self.election {
             e.set_configs(self.configs.clone());
         }
+        if let Role::Learning { master: Some(m), .. } = &mut self.role {
+            m.set_configs(self.configs.clone());
+        }
     }
 
     /// Applies at most `max` committed transactions. True: there are more.
@@ -976,7 +1178,10 @@ impl Node {
         let role = match &self.role {
             Role::Alone | Role::Looking => None,
             Role::Leading(l) => l.deadline(),
-            Role::Learning { learner, .. } => learner.deadline(),
+            Role::Learning { learner, master, .. } => {
+                let master = master.as_ref().and_then(|m| m.deadline());
+                [learner.deadline(), master].into_iter().flatten().min()
+            }
         };
         let election = self.election.as_ref().and_then(Election::deadline);
         let (pipeline, leaving) = match (self.leaving, &self.role) {
@@ -985,7 +1190,8 @@ impl Node {
             (_, Role::Looking | Role::Leading(_)) => (None, None),
         };
         let look_at = self.look_at.filter(|_| self.leaving.is_none());
-        [pipeline, leaving, role, election, look_at].into_iter().flatten().min()
+        let read_only_at = self.read_only_at.filter(|_| self.leaving.is_none());
+        [pipeline, leaving, role, election, look_at, read_only_at].into_iter().flatten().min()
     }
 
     /// Time passes.
@@ -997,13 +1203,21 @@ impl Node {
         match &mut self.role {
             Role::Alone | Role::Looking => {}
             Role::Leading(l) => l.tick(now.mono),
-            Role::Learning { learner, .. } => learner.tick(now.mono),
+            Role::Learning { learner, master, .. } => {
+                learner.tick(now.mono);
+                if let Some(m) = master {
+                    m.tick(now.mono);
+                }
+            }
         }
         if let Some(e) = &mut self.election {
             e.tick(now.mono);
         }
         if self.leaving.is_none() && self.look_at.is_some_and(|at| now.mono >= at) {
             self.look(now);
+        }
+        if self.leaving.is_none() && self.read_only_at.take_if(|at| now.mono >= *at).is_some() {
+            self.serve_read_only(now, tree);
         }
     }
 
@@ -1027,13 +1241,18 @@ impl Node {
     /// Answers the PING that [`Output::Ping`] told of.
     pub fn pong(&mut self, zxid: Zxid, tree: &Tree) {
         let touched = self.pipeline.take_touched(tree);
-        let pong = self.to_leader(FromLearner::Ping { zxid, touched });
+        let pong = self.send_up(None, FromLearner::Ping { zxid, touched });
         self.steps.push_back(Step::Out(pong));
     }
 }
 
-/// The packet that goes with a record to a learner that is brought up from the log.
-pub fn proposal_and_commit(record: Record) -> [FromLeader; 2] {
+/// The packets of a record for a learner that is brought up from the log, with
+/// [`Output::StreamLog`]'s `activate`.
+pub fn proposal_and_commit(record: Record, activate: Option<PeerId>) -> [FromLeader; 2] {
     let zxid = record.zxid;
-    [FromLeader::Proposal { zxid, txn: record.bytes }, FromLeader::Commit { zxid }]
+    let commit = match activate.filter(|_| EnsembleConfig::of_txn(&record.bytes).is_some()) {
+        Some(designated) => FromLeader::CommitAndActivate { zxid, designated },
+        None => FromLeader::Commit { zxid },
+    };
+    [FromLeader::Proposal { zxid, txn: record.bytes }, commit]
 }

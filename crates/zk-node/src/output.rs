@@ -52,7 +52,9 @@ pub enum Output {
     },
     /// Open the quorum port.
     Lead,
-    /// Close the quorum port and all learners' connections.
+    /// Open the port for observers. It is tried until it opens, or until it is closed.
+    ServeObservers,
+    /// Close the quorum port or that for observers, and all learners' connections.
     StopLeading,
     /// Send one packet to some learners.
     ToLearners {
@@ -84,6 +86,8 @@ pub enum Output {
         after: Zxid,
         /// To here.
         upto: Zxid,
+        /// COMMIT of a configuration is COMMITANDACTIVATE with this leader.
+        activate: Option<PeerId>,
     },
     /// Barrier. SNAP and the tree as it is then, in order with what else goes to this learner.
     StreamSnapshot {
@@ -92,12 +96,14 @@ pub enum Output {
         /// What the tree has then.
         zxid: Zxid,
     },
-    /// Connect to a leader's quorum port.
+    /// Connect to a leader's quorum port, or to a follower's port for observers.
     Follow {
         /// Number of this attempt; older ones are void.
         attempt: u64,
         /// Whose.
         leader: PeerId,
+        /// Whether it is the port for observers.
+        observer_port: bool,
     },
     /// Send a packet to the leader.
     ToLeader {
@@ -116,6 +122,9 @@ pub enum Output {
     Unfollow,
     /// Clients are served from now on, or held back.
     Serving(bool),
+    /// There is no leader. Clients that take a server which answers reads only are served,
+    /// until the next [`Output::Serving`].
+    ReadOnly,
     /// New members were proposed: to be kept beside the active ones, durable. They are
     /// reached from now on, too.
     Proposed {

@@ -34,8 +34,12 @@ fn main() {
     let ids: Identities = Arc::new([AuthId::new("ip", "127.0.0.1")]);
     let mut effects = Effects::default();
     let conn = ConnId(1);
-    pipeline.handle(now, Input::Connect { conn, session: SessionId::NONE, timeout: 30_000 }, &tree);
-    let session = pipeline.sessions().by_expiry().flat_map(|(_, s)| s).next().expect("one session");
+    pipeline.handle(
+        now,
+        Input::Connect { conn, session: SessionId::NONE, timeout: 30_000, read_only: false },
+        &tree,
+    );
+    let session = pipeline.sessions().by_expiry(false).flat_map(|(_, s)| s).next().expect("one session");
 
     let mut round = |pipeline: &mut Pipeline, tree: &mut Tree, requests: Vec<WriteRequest>| {
         for (i, request) in requests.into_iter().enumerate() {

@@ -10,8 +10,9 @@ use zk_proto::quorum::packet::Forwarded;
 use zk_proto::{AuthId, DecodeError, OpCode, SessionId, Xid, Zxid};
 use zk_tree::Tree;
 
+use crate::local::{Ended, Upgrade};
 use crate::pipeline::{InFlight, Leader, Pipeline, State, WaitingRead};
-use crate::prep::{Asker, Prep, RequestError};
+use crate::prep::{Asker, Ephemerals, Prep, RequestError};
 use crate::reconfig::Ensemble;
 use crate::session::{Owner, Standing};
 use crate::{ConnId, Input, LinkRef, LogRecord, Now, Output};
@@ -28,9 +29,9 @@ impl Pipeline {
     /// # Panics
     /// If it has a role, or something committed is not applied.
     pub fn lead(&mut self, now: Now, tree: &Tree, last: Zxid) {
-        self.begin(tree, Some(now.mono));
+        self.begin(tree, now, true);
         let prep = Prep::new(self.config.clone(), tree, last);
-        self.state = State::Leader(Box::new(Leader { prep, ensemble: true }));
+        self.state = State::Leader(Box::new(Leader { prep, ensemble: true, ended: Ended::default() }));
         self.committed = last;
         self.next_check = now.mono + self.config.container_check_ms;
         self.reap.clear();
@@ -63,19 +64,24 @@ impl Pipeline {
 
     pub(crate) fn lead_input(&mut self, now: Now, input: Input, tree: &Tree) {
         match input {
-            Input::Connect { conn, session, timeout } => self.connect(now, conn, session, timeout, tree),
+            Input::Connect { conn, session, timeout, .. } => self.connect(now, conn, session, timeout, tree),
             Input::Write { conn, session, xid, request, ids } => {
                 let closes = matches!(request, Ok(WriteRequest::CloseSession));
                 let request = match self.admit(now, session, Owner::Local, closes) {
                     Standing::Open => request.as_ref().map_err(|e| RequestError::from(*e)),
                     Standing::Moved => Err(RequestError::SessionMoved),
-                    Standing::Ended => {
+                    Standing::Ended | Standing::Unknown => {
                         self.stats.dropped += 1;
                         return;
                     }
                 };
                 let op = request.as_ref().map_or(OpCode::Multi, |r| r.op());
-                let who = Asker { session, cxid: xid, ids: &ids };
+                let upgrade = self.upgrade(session, request.as_ref().ok().copied());
+                if let Upgrade::Yes(timeout) = upgrade {
+                    // It comes first in the log, so whoever has the node knows the session.
+                    self.propose_own(now, tree, session, &WriteRequest::CreateSession { timeout });
+                }
+                let who = Asker { session, cxid: xid, ids: &ids, ephemerals: upgrade.ephemerals() };
                 self.propose(now, tree, who, op, request, Some(conn));
                 if closes {
                     self.sessions.set_closing(session);
@@ -87,6 +93,9 @@ impl Pipeline {
                     return;
                 }
                 let read = WaitingRead { conn, session, header, body, ids };
+                if read.is_close() {
+                    self.sessions.set_closing(session);
+                }
                 let behind =
                     if read.is_sync() { self.all_in_flight(session) } else { self.last_in_flight(session) };
                 match behind {
@@ -109,11 +118,14 @@ impl Pipeline {
 
     fn connect(&mut self, now: Now, conn: ConnId, session: SessionId, timeout: i32, tree: &Tree) {
         if session == SessionId::NONE {
+            if self.config.local_sessions {
+                return self.open_local(now, conn, timeout);
+            }
             let id = self.sessions.allocate();
             self.sessions.add(id, timeout, now.mono);
             let s = self.sessions.open(id).expect("session was just added");
             (s.conn, s.owner) = (Some(conn), Some(Owner::Local));
-            let who = Asker { session: id, cxid: Xid(0), ids: &[] };
+            let who = Asker { session: id, cxid: Xid(0), ids: &[], ephemerals: Ephemerals::Allowed };
             let request = WriteRequest::CreateSession { timeout };
             return self.propose(now, tree, who, OpCode::CreateSession, Ok(&request), Some(conn));
         }
@@ -132,6 +144,7 @@ impl Pipeline {
         let Forwarded { session, cxid, op, body, ids } = request;
         let owner = Owner::Link(from);
         let closes = op == OpCode::CloseSession;
+        let mut ephemerals = Ephemerals::Allowed;
         let decoded = match op {
             OpCode::CreateSession => Reader::new(&body)
                 .int()
@@ -144,18 +157,30 @@ impl Pipeline {
                     decode(op, &body)
                 }
                 Standing::Moved => Err(RequestError::SessionMoved),
-                Standing::Ended => Err(RequestError::SessionExpired),
+                // It may be the learner's own.
+                Standing::Unknown if self.may_be_local_elsewhere(session) => {
+                    ephemerals = Ephemerals::Unknown;
+                    decode(op, &body)
+                }
+                Standing::Ended | Standing::Unknown => Err(RequestError::SessionExpired),
             },
         };
         if let Ok(WriteRequest::CreateSession { timeout }) = decoded {
             self.created_elsewhere(now, session, timeout, owner);
         }
         let ids: Vec<AuthId> = ids.unwrap_or_default();
-        let who = Asker { session, cxid, ids: &ids };
+        let who = Asker { session, cxid, ids: &ids, ephemerals };
         self.propose(now, tree, who, op, decoded.as_ref().map_err(Clone::clone), None);
         if closes {
             self.sessions.set_closing(session);
         }
+    }
+
+    /// ref: LeaderSessionTracker.checkSession.
+    fn may_be_local_elsewhere(&self, session: SessionId) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        let own = session.server() == self.config.first_session.server();
+        self.config.local_sessions && !own && !leader.ended.contains(session)
     }
 
     /// ref: PrepRequestProcessor, createSession.
@@ -174,7 +199,8 @@ impl Pipeline {
     /// differs: a connection here that spoke for it is closed at once, not when
     /// it asks for something next.
     pub fn revalidate(&mut self, now: Now, from: LinkRef, session: SessionId) -> bool {
-        if !matches!(self.state, State::Leader(_)) || !self.sessions.touch(session, now.mono) {
+        let leads = matches!(self.state, State::Leader(_));
+        if !leads || self.sessions.is_local(session) || !self.sessions.touch(session, now.mono) {
             return false;
         }
         let s = self.sessions.open(session).expect("touch found it open");
@@ -184,7 +210,7 @@ impl Pipeline {
     }
 
     /// The session speaks through a learner: a connection here is an old one.
-    fn close_local(&mut self, session: SessionId) {
+    pub fn close_local(&mut self, session: SessionId) {
         if let Some(conn) = self.sessions.open(session).and_then(|s| s.conn.take()) {
             self.close(conn);
         }
@@ -239,16 +265,24 @@ impl Pipeline {
         Some(last)
     }
 
-    /// Ends sessions whose time is over and reaps containers. Only a leader does.
+    /// Ends sessions whose time is over and reaps containers. Without the leader's role only
+    /// local sessions end.
     pub fn tick(&mut self, now: Now, tree: &Tree) {
-        if !matches!(self.state, State::Leader(_)) {
+        if matches!(self.state, State::Idle) {
             return;
         }
         for session in self.sessions.expire(now.mono) {
             tracing::info!(%session, "session expired");
             self.stats.expired += 1;
+            if self.sessions.is_local(session) {
+                self.expire_local(session);
+                continue;
+            }
             self.propose_own(now, tree, session, &WriteRequest::CloseSession);
             self.sessions.set_closing(session);
+        }
+        if !matches!(self.state, State::Leader(_)) {
+            return;
         }
         if now.mono >= self.next_check {
             self.next_check = now.mono + self.config.container_check_ms.max(1);
@@ -268,7 +302,7 @@ impl Pipeline {
 
     /// Nobody has asked for it.
     fn propose_own(&mut self, now: Now, tree: &Tree, session: SessionId, request: &WriteRequest) {
-        let who = Asker { session, cxid: Xid(0), ids: &[] };
+        let who = Asker { session, cxid: Xid(0), ids: &[], ephemerals: Ephemerals::Allowed };
         self.propose(now, tree, who, request.op(), Ok(request), None);
     }
 }

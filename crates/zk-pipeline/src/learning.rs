@@ -18,7 +18,8 @@ use zk_proto::{OpCode, SessionId, Xid, Zxid};
 use zk_tree::Tree;
 
 use crate::auth::Identities;
-use crate::pipeline::{InFlight, Pipeline, State, WaitingRead};
+use crate::local::Upgrade;
+use crate::pipeline::{Asked, InFlight, Pipeline, State, WaitingRead};
 use crate::{ConnId, Input, Now, Output};
 
 /// What a learner waits for.
@@ -41,7 +42,7 @@ pub(crate) struct Learner {
 
 #[derive(Debug)]
 enum Waiting {
-    Write { conn: ConnId, cxid: Xid, op: OpCode },
+    Write { cxid: Xid, asked: Asked },
     Sync { number: u64, released: Option<Zxid>, read: WaitingRead },
     Read(WaitingRead),
 }
@@ -66,15 +67,15 @@ impl Learner {
 
     /// The write that a transaction answers. Its kind is compared as well: the
     /// leader's own closeSession has number 0, which a client may use.
-    pub(crate) fn answered(&mut self, h: &TxnHeader) -> Option<(ConnId, OpCode)> {
+    pub(crate) fn answered(&mut self, h: &TxnHeader) -> Option<Asked> {
         let line = self.lines.get_mut(&h.session)?;
         match line.front() {
-            Some(&Waiting::Write { conn, cxid, op })
-                if cxid == h.cxid && (h.op == op || h.op == OpCode::Error) =>
+            Some(&Waiting::Write { cxid, asked })
+                if cxid == h.cxid && (h.op == asked.op || h.op == OpCode::Error) =>
             {
                 line.pop_front();
                 self.waiting -= 1;
-                Some((conn, op))
+                Some(asked)
             }
             _ => None,
         }
@@ -148,7 +149,9 @@ impl Learner {
         let (mut with, mut without) = (BTreeSet::new(), BTreeSet::new());
         for w in self.lines.values().flatten() {
             match w {
-                Waiting::Write { conn, op: OpCode::CreateSession, .. } => without.insert(*conn),
+                Waiting::Write { asked: Asked { conn, op: OpCode::CreateSession, .. }, .. } => {
+                    without.insert(*conn)
+                }
                 w => with.insert(w.conn()),
             };
         }
@@ -160,7 +163,7 @@ impl Learner {
 impl Waiting {
     fn conn(&self) -> ConnId {
         match self {
-            Self::Write { conn, .. } => *conn,
+            Self::Write { asked, .. } => asked.conn,
             Self::Sync { read, .. } | Self::Read(read) => read.conn,
         }
     }
@@ -176,8 +179,8 @@ impl Pipeline {
     ///
     /// # Panics
     /// If it has a role, or something committed is not applied.
-    pub fn learn(&mut self, _now: Now, tree: &Tree) {
-        self.begin(tree, None);
+    pub fn learn(&mut self, now: Now, tree: &Tree) {
+        self.begin(tree, now, false);
         self.committed = tree.last_zxid();
         self.state = State::Learner(Box::default());
     }
@@ -189,10 +192,22 @@ impl Pipeline {
         }
     }
 
-    pub(crate) fn learn_input(&mut self, input: Input, tree: &Tree) {
+    pub(crate) fn learn_input(&mut self, now: Now, input: Input, tree: &Tree) {
         match input {
-            Input::Connect { conn, session: SessionId::NONE, timeout } => self.ask_session(conn, timeout),
-            Input::Connect { conn, session, timeout } => {
+            Input::Connect { conn, session: SessionId::NONE, timeout, .. } => {
+                match self.config.local_sessions {
+                    true => self.open_local(now, conn, timeout),
+                    false => self.ask_session(conn, timeout),
+                }
+            }
+            // ref: LearnerZooKeeperServer.revalidateSession.
+            Input::Connect { conn, session, .. } if self.sessions.is_local(session) => {
+                match self.sessions.touch(session, now.mono) {
+                    true => self.take_over(session, conn),
+                    false => self.outputs.push(Output::Refused { conn }),
+                }
+            }
+            Input::Connect { conn, session, timeout, .. } => {
                 // The leader may take what comes from here as of the new connection from now on.
                 let old = self.sessions.open(session).and_then(|s| s.conn.take());
                 if let Some(old) = old.filter(|old| *old != conn) {
@@ -205,13 +220,20 @@ impl Pipeline {
                 self.outputs.push(Output::Revalidate { session, timeout });
             }
             Input::Write { conn, session, xid, request, ids } => {
-                if !self.speaks(session) {
+                if !self.speaks(now, session) {
                     return;
                 }
                 let op = request.as_ref().map_or(OpCode::Multi, WriteRequest::op);
+                let upgrade = self.upgrade(session, request.as_ref().ok());
+                if let Upgrade::Yes(timeout) = upgrade {
+                    // Nobody waits for it: the create behind it has the answer.
+                    let body = encode(&WriteRequest::CreateSession { timeout });
+                    self.forward(session, Xid(0), OpCode::CreateSession, body, None);
+                }
                 // No bytes are a multi that does not decode, like those that came.
                 let body = request.map_or(Bytes::new(), |request| encode(&request));
-                self.wait(session, Waiting::Write { conn, cxid: xid, op });
+                let refused = upgrade == Upgrade::Refused;
+                self.wait(session, Waiting::Write { cxid: xid, asked: Asked { conn, op, refused } });
                 self.forward(session, xid, op, body, Some(&ids));
                 if op == OpCode::CloseSession {
                     self.sessions.set_closing(session);
@@ -219,16 +241,19 @@ impl Pipeline {
             }
             Input::Read { conn, session, header, body, ids } => {
                 let read = WaitingRead { conn, session, header, body, ids };
-                self.learn_read(read, tree);
+                self.learn_read(now, read, tree);
             }
             Input::Disconnected { .. } => unreachable!("taken in every role"),
         }
     }
 
-    fn learn_read(&mut self, read: WaitingRead, tree: &Tree) {
+    fn learn_read(&mut self, now: Now, read: WaitingRead, tree: &Tree) {
         let session = read.session;
-        if !self.speaks(session) {
+        if !self.speaks(now, session) {
             return;
+        }
+        if read.is_close() {
+            self.sessions.set_closing(session);
         }
         if !read.is_sync() {
             if self.learner().is_some_and(|l| l.lines.contains_key(&session)) {
@@ -251,8 +276,8 @@ impl Pipeline {
     }
 
     /// Whether the session takes requests.
-    fn speaks(&mut self, session: SessionId) -> bool {
-        let open = self.sessions.open(session).is_some();
+    fn speaks(&mut self, now: Now, session: SessionId) -> bool {
+        let open = self.sessions.touch(session, now.mono);
         if open {
             self.heard(session);
         } else {
@@ -266,7 +291,8 @@ impl Pipeline {
         let session = self.sessions.allocate();
         self.sessions.add(session, timeout, 0);
         self.sessions.open(session).expect("session was just added").conn = Some(conn);
-        self.wait(session, Waiting::Write { conn, cxid: Xid(0), op: OpCode::CreateSession });
+        let asked = Asked { conn, op: OpCode::CreateSession, refused: false };
+        self.wait(session, Waiting::Write { cxid: Xid(0), asked });
         let body = encode(&WriteRequest::CreateSession { timeout });
         self.forward(session, Xid(0), OpCode::CreateSession, body, None);
     }

@@ -15,7 +15,8 @@
 //!
 //! Modules in reading order: [`auth`] (who may do what), [`session`] (when a
 //! session ends), [`prep`] (request to transaction), [`pipeline`] (roles, order,
-//! commit, apply), [`leading`], [`learning`], [`reconfig`], [`read`], [`reply`].
+//! commit, apply), [`leading`], [`learning`], [`local`] (sessions of one member),
+//! [`reconfig`], [`read`], [`reply`].
 //!
 //! # The host's duties
 //! In this order, for each round of the thread that owns the pipeline:
@@ -49,6 +50,7 @@
 pub mod auth;
 pub mod leading;
 pub mod learning;
+pub mod local;
 pub mod pipeline;
 pub mod prep;
 pub mod read;
@@ -83,8 +85,10 @@ pub struct LinkRef(pub u64);
 /// ```text
 ///            lead               learn
 ///  Leader <-------- Idle ------------> Learner
-///         -------->      <------------
-///        stand_down         stand_down
+///         -------->  |   <------------
+///        stand_down  |      stand_down
+///                    +---> ReadOnly
+///                    <---
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -95,6 +99,8 @@ pub enum Role {
     /// It forwards writes and applies what its leader has committed: a follower
     /// or an observer.
     Learner,
+    /// It has no leader and answers reads of clients that take that.
+    ReadOnly,
 }
 
 /// Both clocks, read once a batch.
@@ -119,6 +125,8 @@ pub enum Input {
         session: SessionId,
         /// Negotiated time-out in ms.
         timeout: i32,
+        /// Whether the client takes a server that answers reads only.
+        read_only: bool,
     },
     /// A write.
     Write {
@@ -180,6 +188,8 @@ pub enum Output {
         session: SessionId,
         /// Its time-out in ms.
         timeout: i32,
+        /// Whether only reads are answered.
+        read_only: bool,
     },
     /// The session is unknown or has ended: send the refusal, then close.
     Refused {

@@ -23,6 +23,7 @@ use zk_tree::{Effects, Tree, TxnResult};
 
 use crate::auth::{AuthPolicy, Identities};
 use crate::learning::Learner;
+use crate::local::Ended;
 use crate::prep::Prep;
 use crate::read::{self, ReadContext, Watches};
 use crate::session::{Owner, Sessions};
@@ -37,6 +38,10 @@ pub struct PipelineConfig {
     pub first_session: SessionId,
     /// How permissions are judged.
     pub policy: AuthPolicy,
+    /// `localSessionsEnabled`. A stand-alone server has none.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`.
+    pub local_upgrading: bool,
     /// `zookeeper.extendedTypesEnabled`.
     pub extended_types: bool,
     /// `zookeeper.digest.enabled`.
@@ -62,6 +67,8 @@ impl Default for PipelineConfig {
             tick_ms: 3000,
             first_session: SessionId::first(1, 0),
             policy: AuthPolicy::default(),
+            local_sessions: false,
+            local_upgrading: false,
             extended_types: false,
             digest: true,
             close_session_txn: true,
@@ -114,8 +121,28 @@ pub(crate) struct WaitingRead {
 }
 
 impl WaitingRead {
+    /// Whether it ends a local session.
+    pub(crate) fn is_close(&self) -> bool {
+        self.header.op == OpCode::CloseSession.to_i32()
+    }
+
     pub(crate) fn is_sync(&self) -> bool {
         self.header.op == OpCode::Sync.to_i32()
+    }
+}
+
+/// Who waits for a transaction's answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) conn: ConnId,
+    pub(crate) op: OpCode,
+    /// A create of an ephemeral node for a session that may not own one.
+    pub(crate) refused: bool,
+}
+
+impl Asked {
+    fn new(conn: ConnId, op: OpCode) -> Self {
+        Self { conn, op, refused: false }
     }
 }
 
@@ -125,6 +152,7 @@ pub(crate) enum State {
     Idle,
     Leader(Box<Leader>),
     Learner(Box<Learner>),
+    ReadOnly,
 }
 
 #[derive(Debug)]
@@ -132,6 +160,8 @@ pub(crate) struct Leader {
     pub(crate) prep: Prep,
     /// Whether there are others who can begin a new epoch.
     pub(crate) ensemble: bool,
+    /// Sessions that have ended in this reign, with local sessions: see [`Ended`].
+    pub(crate) ended: Ended,
 }
 
 /// One member's sessions and writes.
@@ -148,7 +178,7 @@ pub struct Pipeline {
     /// Connections that were told to close and have requests under way: one that
     /// was lost must not be overtaken by those that came after it.
     pub(crate) closed: BTreeSet<ConnId>,
-    buffer: BytesMut,
+    pub(crate) buffer: BytesMut,
     pub(crate) next_check: u64,
     pub(crate) reap: VecDeque<String>,
     pub(crate) next_reap: u64,
@@ -159,7 +189,8 @@ impl Pipeline {
     /// A stand-alone server's pipeline on top of a recovered tree: its sessions
     /// are armed as if they had been heard of now. Ephemerals without a session
     /// were removed by recovery.
-    pub fn new(config: PipelineConfig, tree: &Tree, now: Now) -> Self {
+    pub fn new(mut config: PipelineConfig, tree: &Tree, now: Now) -> Self {
+        config.local_sessions = false;
         let mut new = Self::idle(config, tree);
         new.lead(now, tree, tree.last_zxid());
         if let State::Leader(l) = &mut new.state {
@@ -193,15 +224,16 @@ impl Pipeline {
             State::Idle => Role::Idle,
             State::Leader(_) => Role::Leader,
             State::Learner(_) => Role::Learner,
+            State::ReadOnly => Role::ReadOnly,
         }
     }
 
     /// A role begins on top of `tree`: only its sessions are left.
-    pub(crate) fn begin(&mut self, tree: &Tree, heard_at: Option<u64>) {
+    pub(crate) fn begin(&mut self, tree: &Tree, now: Now, timed: bool) {
         assert_eq!(self.role(), Role::Idle, "a role begins when the one before has ended");
         assert!(self.flight.is_empty(), "what is committed is applied before a role begins");
         self.last_write.clear();
-        for conn in self.sessions.reset(tree.sessions(), heard_at) {
+        for conn in self.sessions.reset(tree.sessions(), now.mono, timed) {
             self.close(conn);
         }
     }
@@ -209,21 +241,26 @@ impl Pipeline {
     /// Leaves the role. Closed are the connections with a write, a sync or a
     /// connect request whose fate is unknown, with all that waited behind, those
     /// whose session has written elsewhere, and with `close_all` all others. The
-    /// rest keep their sessions. What is committed and not applied stays, for
+    /// rest keep their sessions. Sessions that were only to read end. What is committed and not applied stays, for
     /// [`Pipeline::apply`]; on a learner its askers are closed as well.
     pub fn stand_down(&mut self, close_all: bool) {
-        let (mut lost, without_session) = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Idle => Default::default(),
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        let only_read = matches!(state, State::ReadOnly);
+        let (mut lost, without_session) = match state {
+            State::Idle | State::ReadOnly => Default::default(),
             State::Leader(_) => self.drop_uncommitted(),
             State::Learner(l) => l.unsettled(),
         };
         // The next leader does not know who has gone elsewhere.
         lost.extend(self.sessions.strayed());
-        if close_all {
+        if close_all || only_read {
             lost.extend(self.sessions.connections());
         }
         self.sessions.detach(&lost);
         self.sessions.detach(&without_session);
+        if only_read {
+            self.sessions.forget_local();
+        }
         for conn in lost.difference(&without_session) {
             self.close(*conn);
         }
@@ -282,12 +319,14 @@ impl Pipeline {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input, tree: &Tree) {
+        let input = self.as_local_close(input);
         match (&self.state, input) {
             (_, Input::Disconnected { conn, session }) => self.disconnected(conn, session),
             (_, Input::Write { conn, .. } | Input::Read { conn, .. })
                 if !self.closed.is_empty() && self.closed.contains(&conn) => {}
             (State::Leader(_), input) => self.lead_input(now, input, tree),
-            (State::Learner(_), input) => self.learn_input(input, tree),
+            (State::Learner(_), input) => self.learn_input(now, input, tree),
+            (State::ReadOnly, input) => self.read_only_input(now, input, tree),
             (State::Idle, Input::Connect { conn, .. }) => self.outputs.push(Output::Close { conn }),
             (State::Idle, Input::Write { conn, .. } | Input::Read { conn, .. }) => self.close(conn),
         }
@@ -316,7 +355,8 @@ impl Pipeline {
                 self.close(old);
             }
         }
-        self.outputs.push(Output::Session { conn, session, timeout });
+        let read_only = matches!(self.state, State::ReadOnly);
+        self.outputs.push(Output::Session { conn, session, timeout, read_only });
     }
 
     /// The log is durable up to here, by a quorum.
@@ -337,7 +377,7 @@ impl Pipeline {
     }
 
     /// Whether a connection of this member speaks for the session.
-    pub fn is_local(&self, session: SessionId) -> bool {
+    pub fn is_connected(&self, session: SessionId) -> bool {
         self.sessions.get(session).is_some_and(|s| s.conn.is_some())
     }
 
@@ -365,18 +405,22 @@ impl Pipeline {
         let asked = match &mut self.state {
             State::Leader(l) => {
                 l.prep.applied(h.zxid);
-                f.asker.map(|conn| (conn, f.op))
+                f.asker.map(|conn| Asked::new(conn, f.op))
             }
             State::Learner(l) => {
                 let asked = l.answered(&h);
-                self.sessions.set_elsewhere(h.session, asked.is_none());
+                // Nobody has asked for the createSession of an upgrade.
+                if h.op != OpCode::CreateSession {
+                    self.sessions.set_elsewhere(h.session, asked.is_none());
+                }
                 asked
             }
+            State::ReadOnly => unreachable!("nothing is committed without a leader"),
             State::Idle => {
                 if f.asker.is_none() {
                     self.applied_elsewhere(&h);
                 }
-                f.asker.map(|conn| (conn, f.op))
+                f.asker.map(|conn| Asked::new(conn, f.op))
             }
         };
         if self.last_write.get(&h.session) == Some(&h.zxid) {
@@ -386,8 +430,8 @@ impl Pipeline {
             Txn::CreateSession { timeout } => self.session_created(now, asked, h.session, *timeout),
             Txn::CloseSession { .. } => self.session_closed(asked, &h),
             _ => {
-                if let Some((conn, op)) = asked {
-                    self.answer(conn, op, &h, &result, tree);
+                if let Some(asked) = asked {
+                    self.answer(asked, &h, result, tree);
                 }
             }
         }
@@ -404,7 +448,8 @@ impl Pipeline {
         }
     }
 
-    fn answer(&mut self, conn: ConnId, op: OpCode, h: &TxnHeader, result: &TxnResult, tree: &Tree) {
+    fn answer(&mut self, asked: Asked, h: &TxnHeader, mut result: TxnResult, tree: &Tree) {
+        let Asked { conn, op, refused } = asked;
         if h.op == OpCode::Error {
             match op {
                 // Else a client that has gone elsewhere could take it for an
@@ -415,39 +460,40 @@ impl Pipeline {
                     return self.outputs.push(Output::Refused { conn });
                 }
                 OpCode::CloseSession => self.sessions.set_open(h.session),
+                // The leader knows no such session. ref: FinalRequestProcessor, getException.
+                _ if refused => result.err = ErrorCode::EphemeralOnLocalSession,
                 _ => {}
             }
         }
         if op == OpCode::Reconfig && result.err == ErrorCode::Ok {
             let config = tree.get(path::CONFIG).and_then(|n| n.data());
-            reply::reconfigured(&mut self.buffer, h.cxid, h.zxid, config, result);
+            reply::reconfigured(&mut self.buffer, h.cxid, h.zxid, config, &result);
         } else {
-            reply::applied(&mut self.buffer, h.cxid, h.zxid, op, result);
+            reply::applied(&mut self.buffer, h.cxid, h.zxid, op, &result);
         }
         self.reply(conn, Vec::new(), false);
     }
 
-    fn session_created(
-        &mut self,
-        now: Now,
-        asked: Option<(ConnId, OpCode)>,
-        session: SessionId,
-        timeout: i32,
-    ) {
+    fn session_created(&mut self, now: Now, asked: Option<Asked>, session: SessionId, timeout: i32) {
         // A learner hears of it here. The time that the log took is not the client's.
         match self.sessions.get(session) {
             Some(_) => drop(self.sessions.touch(session, now.mono)),
             None => self.sessions.add(session, timeout, now.mono),
         }
         let timeout = self.sessions.get(session).map(|s| s.timeout);
-        if let (Some((conn, _)), Some(timeout)) = (asked, timeout) {
-            self.outputs.push(Output::Session { conn, session, timeout });
+        if let (Some(Asked { conn, .. }), Some(timeout)) = (asked, timeout) {
+            self.outputs.push(Output::Session { conn, session, timeout, read_only: false });
         }
     }
 
-    fn session_closed(&mut self, asked: Option<(ConnId, OpCode)>, h: &TxnHeader) {
+    fn session_closed(&mut self, asked: Option<Asked>, h: &TxnHeader) {
+        if let State::Leader(l) = &mut self.state
+            && self.config.local_sessions
+        {
+            l.ended.insert(h.session);
+        }
         let live = self.sessions.remove(h.session);
-        let asker = asked.map(|(conn, _)| conn);
+        let asker = asked.map(|a| a.conn);
         if let Some(conn) = asker {
             reply::error(&mut self.buffer, h.cxid, h.zxid, ErrorCode::Ok);
             self.reply(conn, Vec::new(), true);
@@ -463,14 +509,17 @@ impl Pipeline {
         }
     }
 
-    fn reply(&mut self, conn: ConnId, watches: Vec<(WatchKind, String)>, close: bool) {
+    pub(crate) fn reply(&mut self, conn: ConnId, watches: Vec<(WatchKind, String)>, close: bool) {
         let frames = self.buffer.split().freeze();
         self.outputs.push(Output::Reply { conn, frames, watches, close });
     }
 
     pub(crate) fn run_read(&mut self, read: WaitingRead, tree: &Tree) {
-        let WaitingRead { conn, session, header, body, ids } = read;
         let zxid = tree.last_zxid();
+        if read.is_close() {
+            return self.close_local_session(&read, zxid);
+        }
+        let WaitingRead { conn, session, header, body, ids } = read;
         let Some(op) = OpCode::from_i32(header.op).filter(|op| ReadRequest::covers(*op)) else {
             // A write that did not decode has come here for its place in the order.
             reply::error(&mut self.buffer, header.xid, zxid, ErrorCode::MarshallingError);
@@ -493,8 +542,11 @@ impl Pipeline {
 
     /// When to call [`Pipeline::tick`] at the latest, monotonic ms.
     pub fn deadline(&self) -> Option<u64> {
-        if !matches!(self.state, State::Leader(_)) {
-            return None;
+        match self.state {
+            State::Idle => return None,
+            // Local sessions.
+            State::Learner(_) | State::ReadOnly => return self.sessions.deadline(),
+            State::Leader(_) => {}
         }
         let reap = if self.reap.is_empty() { self.next_check } else { self.next_reap };
         Some(self.sessions.deadline().map_or(reap, |s| s.min(reap)))

@@ -96,6 +96,9 @@ pub enum RequestError {
     /// A hard limit.
     #[error("quota of {0} is used up")]
     QuotaExceeded(String),
+    /// An ephemeral node for a session that only one member knows.
+    #[error("a local session owns no ephemeral nodes")]
+    LocalSession,
     /// A part of a multi before this one failed.
     #[error("an earlier part failed")]
     EarlierPart,
@@ -129,6 +132,7 @@ impl RequestError {
             Self::InvalidAcl(_) => ErrorCode::InvalidAcl,
             Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
             Self::EarlierPart => ErrorCode::RuntimeInconsistency,
+            Self::LocalSession => ErrorCode::EphemeralOnLocalSession,
             Self::SessionMoved => ErrorCode::SessionMoved,
             Self::SessionExpired => ErrorCode::SessionExpired,
         }
@@ -174,6 +178,18 @@ pub struct Prep {
     undo: Option<Vec<(Arc<str>, Option<Change>)>>,
 }
 
+/// Whether a session may own ephemeral nodes: only one that all members know may, since
+/// they all remove them when it ends. ref: PrepRequestProcessor.validateCreateRequest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ephemerals {
+    /// It may.
+    Allowed,
+    /// It is a local session of this member, which may not become more.
+    Local,
+    /// It is not known here: a learner's local session.
+    Unknown,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
@@ -183,6 +199,8 @@ pub struct Asker<'a> {
     pub cxid: Xid,
     /// The connection's identities.
     pub ids: &'a [AuthId],
+    /// Whether it may own ephemeral nodes.
+    pub ephemerals: Ephemerals,
 }
 
 /// What a check or a change sees of a node.
@@ -412,6 +430,11 @@ impl Prep {
         let ttl_fits = if mode.is_ttl() { (1..=owner::MAX_TTL).contains(&c.ttl) } else { c.ttl < 0 };
         if !ttl_fits || (c.op == OpCode::CreateTtl && !mode.is_ttl()) {
             return Err(bad_mode);
+        }
+        match who.ephemerals {
+            Ephemerals::Local if mode.is_ephemeral() => return Err(RequestError::LocalSession),
+            Ephemerals::Unknown if mode.is_ephemeral() => return Err(RequestError::SessionExpired),
+            _ => {}
         }
         let asked = c.path.as_deref().ok_or(RequestError::NullPath)?;
         let (parent_path, _) = split(asked)?;

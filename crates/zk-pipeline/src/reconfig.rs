@@ -38,7 +38,7 @@ mod tests {
     use zk_tree::{Tree, TreeOptions};
 
     use super::*;
-    use crate::prep::{Asker, Prep};
+    use crate::prep::{Asker, Ephemerals, Prep};
     use crate::{AuthPolicy, Now, PipelineConfig};
 
     #[derive(Debug)]
@@ -56,7 +56,7 @@ mod tests {
     fn ask(prep: &mut Prep, tree: &Tree, ids: &[AuthId], leaving: &str) -> Result<Txn, ErrorCode> {
         let leaving = Some(leaving.to_owned());
         let request = WriteRequest::Reconfig { joining: None, leaving, members: None, base: -1 };
-        let who = Asker { session: SessionId(7), cxid: Xid(1), ids };
+        let who = Asker { session: SessionId(7), cxid: Xid(1), ids, ephemerals: Ephemerals::Allowed };
         let before = prep.last_zxid();
         let (entry, error) = prep.prepare(Now { mono: 0, wall: 5 }, tree, who, Ok(&request));
         assert_eq!(Some(entry.header.zxid), before.next());

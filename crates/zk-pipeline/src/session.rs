@@ -5,7 +5,8 @@
 //! last heard of. (ref: SessionTrackerImpl, ExpiryQueue.roundToNextInterval)
 //!
 //! Only a leader lets sessions expire. A learner knows the same sessions, for the
-//! connections that speak for them, and has no clock for them.
+//! connections that speak for them, and has no clock for them. Local sessions, which
+//! no other member knows, expire at their member whatever its part is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,8 +31,10 @@ pub enum Standing {
     Open,
     /// It speaks through another server now.
     Moved,
-    /// It is unknown or closing.
+    /// It is closing.
     Ended,
+    /// It is not known here.
+    Unknown,
 }
 
 /// One live session.
@@ -43,6 +46,8 @@ pub struct Live {
     bucket: u64,
     /// A closeSession for it is under way: it takes no more requests.
     pub closing: bool,
+    /// No other member knows it, and no transaction tells of it.
+    pub local: bool,
     /// The connection that speaks for it now.
     pub conn: Option<ConnId>,
     /// Through which server it speaks, as a leader knows it. `None`: it has not
@@ -59,7 +64,7 @@ pub struct Sessions {
     live: HashMap<SessionId, Live>,
     buckets: BTreeMap<u64, BTreeSet<SessionId>>,
     next: SessionId,
-    /// Whether sessions expire.
+    /// Whether sessions that all members know expire here.
     timed: bool,
 }
 
@@ -72,26 +77,45 @@ impl Sessions {
         Self { tick: tick.max(1), live: HashMap::new(), buckets: BTreeMap::new(), next: first, timed: true }
     }
 
-    /// Starts over with `sessions`, whose owners are unknown. They expire as if
-    /// they had been heard of at `heard_at`, or never. Who was connected stays so;
-    /// gives the connections whose session is not there any more, in order.
+    /// Starts over with `sessions`, whose owners are unknown. They expire as if they had
+    /// been heard of at `now` if they are `timed`, else never. Who was connected stays so,
+    /// and so do local sessions, with their full time-out; gives the connections whose
+    /// session is not there any more, in order.
     pub fn reset(
         &mut self,
         sessions: impl Iterator<Item = (SessionId, i32)>,
-        heard_at: Option<u64>,
+        now: u64,
+        timed: bool,
     ) -> BTreeSet<ConnId> {
         let old = std::mem::take(&mut self.live);
-        let mut conns: HashMap<SessionId, ConnId> =
-            old.into_iter().filter_map(|(id, s)| Some((id, s.conn?))).collect();
         self.buckets.clear();
-        self.timed = heard_at.is_some();
-        for (id, timeout) in sessions {
-            self.add(id, timeout, heard_at.unwrap_or(0));
-            if let (Some(conn), Some(s)) = (conns.remove(&id), self.live.get_mut(&id)) {
-                s.conn = Some(conn);
+        self.timed = timed;
+        let mut conns: HashMap<SessionId, ConnId> = HashMap::new();
+        for (id, s) in old {
+            conns.extend(s.conn.map(|conn| (id, conn)));
+            if s.local && !s.closing {
+                self.add_local(id, s.timeout, now);
             }
         }
+        for (id, timeout) in sessions {
+            self.add(id, timeout, now);
+        }
+        conns.retain(|id, conn| match self.live.get_mut(id) {
+            Some(s) => {
+                s.conn = Some(*conn);
+                false
+            }
+            None => true,
+        });
         conns.into_values().collect()
+    }
+
+    /// Forgets the sessions that no other member knows.
+    pub fn forget_local(&mut self) {
+        let local: Vec<_> = self.live.iter().filter(|(_, s)| s.local).map(|(id, _)| *id).collect();
+        for id in local {
+            self.remove(id);
+        }
     }
 
     /// The connections that speak for sessions, in order.
@@ -118,8 +142,12 @@ impl Sessions {
         }
     }
 
-    fn bucket_for(&self, timeout: i32, heard_at: u64) -> u64 {
-        if self.timed { self.bucket_at(heard_at + u64::try_from(timeout).unwrap_or(0)) } else { NEVER }
+    fn bucket_for(&self, timeout: i32, heard_at: u64, local: bool) -> u64 {
+        if self.timed || local {
+            self.bucket_at(heard_at + u64::try_from(timeout).unwrap_or(0))
+        } else {
+            NEVER
+        }
     }
 
     fn bucket_at(&self, expiry: u64) -> u64 {
@@ -139,13 +167,40 @@ impl Sessions {
 
     /// Tracks a session that was heard of at `now`.
     pub fn add(&mut self, id: SessionId, timeout: i32, now: u64) {
+        self.track(id, timeout, now, false);
+    }
+
+    /// The same of one that no other member knows.
+    pub fn add_local(&mut self, id: SessionId, timeout: i32, now: u64) {
+        self.track(id, timeout, now, true);
+    }
+
+    fn track(&mut self, id: SessionId, timeout: i32, now: u64, local: bool) {
         self.remove(id);
-        let bucket = self.bucket_for(timeout, now);
-        let live = Live { timeout, bucket, closing: false, conn: None, owner: None, elsewhere: false };
+        let bucket = self.bucket_for(timeout, now, local);
+        let live = Live { timeout, bucket, closing: false, local, conn: None, owner: None, elsewhere: false };
         self.live.insert(id, live);
-        if self.timed {
+        if bucket != NEVER {
             self.buckets.entry(bucket).or_default().insert(id);
         }
+    }
+
+    /// Whether no other member knows the session.
+    pub fn is_local(&self, id: SessionId) -> bool {
+        self.live.get(&id).is_some_and(|s| s.local)
+    }
+
+    /// A local session becomes one that all members know; gives its time-out.
+    /// ref: UpgradeableSessionTracker.upgradeSession.
+    pub fn upgrade(&mut self, id: SessionId) -> Option<i32> {
+        let s = self.live.get_mut(&id).filter(|s| s.local && !s.closing)?;
+        s.local = false;
+        let timeout = s.timeout;
+        if !self.timed {
+            let bucket = std::mem::replace(&mut s.bucket, NEVER);
+            self.leave(bucket, id);
+        }
+        Some(timeout)
     }
 
     /// The session, live or closing.
@@ -161,7 +216,7 @@ impl Sessions {
     /// The session was heard of at `at`. False: it is unknown or closing.
     pub fn touch(&mut self, id: SessionId, at: u64) -> bool {
         let Some(s) = self.live.get(&id).filter(|s| !s.closing) else { return false };
-        let bucket = self.bucket_for(s.timeout, at);
+        let bucket = self.bucket_for(s.timeout, at, s.local);
         if bucket > s.bucket {
             self.move_to(id, bucket);
         }
@@ -172,7 +227,7 @@ impl Sessions {
     /// ref: SessionTrackerImpl.touchSession.
     pub fn touch_for(&mut self, id: SessionId, at: u64, timeout: i32) -> bool {
         let Some(s) = self.live.get(&id).filter(|s| !s.closing) else { return false };
-        let bucket = self.bucket_for(timeout, at);
+        let bucket = self.bucket_for(timeout, at, s.local);
         if bucket > s.bucket {
             self.move_to(id, bucket);
         }
@@ -182,12 +237,15 @@ impl Sessions {
     /// The session writes through `owner`, heard of at `at`. A session that
     /// nobody owns becomes the owner's.
     pub fn admit(&mut self, id: SessionId, at: u64, owner: Owner) -> Standing {
-        let Some(s) = self.live.get_mut(&id).filter(|s| !s.closing) else { return Standing::Ended };
+        let Some(s) = self.live.get_mut(&id) else { return Standing::Unknown };
+        if s.closing {
+            return Standing::Ended;
+        }
         if *s.owner.get_or_insert(owner) != owner {
             return Standing::Moved;
         }
-        let (timeout, old) = (s.timeout, s.bucket);
-        let bucket = self.bucket_for(timeout, at);
+        let (timeout, old, local) = (s.timeout, s.bucket, s.local);
+        let bucket = self.bucket_for(timeout, at, local);
         if bucket > old {
             self.move_to(id, bucket);
         }
@@ -266,9 +324,14 @@ impl Sessions {
         due
     }
 
-    /// Number of sessions.
+    /// Number of sessions, local ones among them.
     pub fn len(&self) -> usize {
         self.live.len()
+    }
+
+    /// Number of local sessions.
+    pub fn local_len(&self) -> usize {
+        self.live.values().filter(|s| s.local).count()
     }
 
     /// Whether there is none.
@@ -277,14 +340,18 @@ impl Sessions {
     }
 
     /// Sessions by the bucket they expire in, for `dump`: ms from the tracker's
-    /// clock, ids.
-    pub fn by_expiry(&self) -> impl Iterator<Item = (u64, Vec<SessionId>)> + '_ {
-        self.buckets.iter().map(|(b, set)| (*b, set.iter().copied().collect()))
+    /// clock, ids. Either the local ones or the others.
+    pub fn by_expiry(&self, local: bool) -> impl Iterator<Item = (u64, Vec<SessionId>)> + '_ {
+        self.buckets.iter().filter_map(move |(b, set)| {
+            let ids: Vec<_> = set.iter().copied().filter(|id| self.is_local(*id) == local).collect();
+            (!ids.is_empty()).then_some((*b, ids))
+        })
     }
 
-    /// Sessions and their time-outs in ms, for a learner's `dump`; in no order.
+    /// Sessions that all members know and their time-outs in ms, for a learner's `dump`; in
+    /// no order.
     pub fn timeouts(&self) -> impl Iterator<Item = (SessionId, i32)> + '_ {
-        self.live.iter().map(|(id, s)| (*id, s.timeout))
+        self.live.iter().filter(|(_, s)| !s.local).map(|(id, s)| (*id, s.timeout))
     }
 }
 
@@ -317,7 +384,7 @@ mod tests {
         s.add(SessionId(2), 5000, 500);
         s.delay(2500);
         assert_eq!(
-            s.by_expiry().collect::<Vec<_>>(),
+            s.by_expiry(false).collect::<Vec<_>>(),
             [(7000, vec![SessionId(1)]), (9000, vec![SessionId(2)])]
         );
         assert!(s.touch(SessionId(1), 4500));
@@ -348,7 +415,7 @@ mod tests {
         assert_eq!(s.deadline(), Some(4000), "who has moved is not heard");
         s.set_closing(SessionId(1));
         assert_eq!(s.admit(SessionId(1), 100, a), Standing::Ended);
-        assert_eq!(s.admit(SessionId(2), 100, a), Standing::Ended);
+        assert_eq!(s.admit(SessionId(2), 100, a), Standing::Unknown);
     }
 
     #[test]
@@ -360,14 +427,38 @@ mod tests {
         }
         s.set_closing(SessionId(1));
         s.admit(SessionId(1), 0, Owner::Local);
-        let gone = s.reset([(SessionId(1), 3000), (SessionId(9), 5000)].into_iter(), None);
+        let gone = s.reset([(SessionId(1), 3000), (SessionId(9), 5000)].into_iter(), 0, false);
         assert_eq!(gone, BTreeSet::from([ConnId(2), ConnId(3)]));
         assert_eq!((s.len(), s.deadline()), (2, None));
         assert!(s.touch(SessionId(9), 77) && s.due(u64::MAX).is_empty());
         let again = s.open(SessionId(1)).unwrap();
         assert_eq!((again.conn, again.owner), (Some(ConnId(1)), None));
-        assert!(s.reset([(SessionId(9), 5000)].into_iter(), Some(500)).contains(&ConnId(1)));
+        assert!(s.reset([(SessionId(9), 5000)].into_iter(), 500, true).contains(&ConnId(1)));
         assert_eq!(s.deadline(), Some(6000));
+    }
+
+    #[test]
+    fn local_sessions_have_a_clock_at_a_learner_and_outlive_its_role() {
+        let mut s = Sessions::new(1000, SessionId(1));
+        s.reset([(SessionId(9), 3000)].into_iter(), 0, false);
+        for i in 1..5 {
+            s.add_local(SessionId(i), 3000, 0);
+            s.open(SessionId(i)).unwrap().conn = Some(ConnId(i as u64));
+        }
+        assert_eq!((s.deadline(), s.len(), s.local_len()), (Some(4000), 5, 4));
+        assert!(s.touch(SessionId(1), 2500));
+        assert_eq!(s.upgrade(SessionId(3)), Some(3000));
+        assert_eq!((s.upgrade(SessionId(3)), s.upgrade(SessionId(9))), (None, None));
+        s.set_closing(SessionId(4));
+        assert_eq!(s.due(4000), [SessionId(2)], "what was upgraded has no clock here any more");
+        // A new role: the one that was upgraded is known to nobody.
+        let gone = s.reset([(SessionId(9), 3000)].into_iter(), 10_000, true);
+        assert_eq!(gone, BTreeSet::from([ConnId(3), ConnId(4)]));
+        assert!(s.is_local(SessionId(1)) && !s.is_local(SessionId(9)));
+        assert_eq!(s.get(SessionId(2)).unwrap().conn, Some(ConnId(2)));
+        assert_eq!(s.expire(14_000), [SessionId(1), SessionId(2), SessionId(9)]);
+        s.forget_local();
+        assert_eq!((s.len(), s.local_len()), (1, 0));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Host {
         for o in self.pipeline.take_outputs() {
             match o {
                 Output::Append(r) => self.log.push(LogEntry::decode(&r.bytes).unwrap()),
-                Output::Session { conn, session, timeout } => {
+                Output::Session { conn, session, timeout, .. } => {
                     self.told.push(format!("{} session {session:x} {timeout}", conn.0));
                 }
                 Output::Refused { conn } => self.told.push(format!("{} refused", conn.0)),
@@ -72,7 +72,12 @@ impl Host {
     }
 
     fn session(&mut self, conn: u64) -> SessionId {
-        self.input(Input::Connect { conn: ConnId(conn), session: SessionId::NONE, timeout: 4000 });
+        self.input(Input::Connect {
+            conn: ConnId(conn),
+            session: SessionId::NONE,
+            timeout: 4000,
+            read_only: false,
+        });
         let id = self.log.last().unwrap().header.session;
         self.commit();
         id
@@ -300,8 +305,8 @@ fn a_session_that_is_silent_ends_and_one_that_was_heard_stays() {
     assert!(h.told().contains(&"1 closed".to_owned()));
     assert!(h.tree.get("/e").is_none());
     // It does not come back.
-    h.input(Input::Connect { conn: ConnId(3), session: s, timeout: 4000 });
-    h.input(Input::Connect { conn: ConnId(4), session: t, timeout: 4000 });
+    h.input(Input::Connect { conn: ConnId(3), session: s, timeout: 4000, read_only: false });
+    h.input(Input::Connect { conn: ConnId(4), session: t, timeout: 4000, read_only: false });
     assert_eq!(
         h.told(),
         vec!["3 refused".to_owned(), "2 closed".to_owned(), format!("4 session {t:x} 4000")]

@@ -68,8 +68,17 @@ fn config(member: usize) -> PipelineConfig {
     }
 }
 
+/// New sessions are local; an ephemeral node upgrades them, or not.
+fn local(upgrading: bool) -> impl Fn(usize) -> PipelineConfig {
+    move |member| PipelineConfig { local_sessions: true, local_upgrading: upgrading, ..config(member) }
+}
+
 impl Cluster {
     fn new() -> Self {
+        Self::with(config)
+    }
+
+    fn with(config: impl Fn(usize) -> PipelineConfig) -> Self {
         let member = |i| {
             let tree = Tree::new(OPTIONS);
             let pipeline = Pipeline::idle(config(i), &tree);
@@ -263,7 +272,7 @@ impl Cluster {
     }
 
     fn connect(&mut self, member: usize, conn: u64, session: SessionId) {
-        self.input(member, Input::Connect { conn: ConnId(conn), session, timeout: 4000 });
+        self.input(member, Input::Connect { conn: ConnId(conn), session, timeout: 4000, read_only: false });
     }
 
     fn session(&mut self, member: usize, conn: u64) -> SessionId {
@@ -569,11 +578,235 @@ fn the_counter_of_an_epoch_ends() {
     p.lead(now, &tree, Zxid(0x1_ffff_fffd));
     for conn in 1..3 {
         assert_eq!(p.exhausted(), conn == 2);
-        p.handle(now, Input::Connect { conn: ConnId(conn), session: SessionId::NONE, timeout: 1 }, &tree);
+        p.handle(
+            now,
+            Input::Connect { conn: ConnId(conn), session: SessionId::NONE, timeout: 1, read_only: false },
+            &tree,
+        );
     }
     let out = p.take_outputs();
     assert!(matches!(&out[..], [Output::Append(r), Output::Close { conn: ConnId(2) }]
         if r.zxid == Zxid(0x1_ffff_fffe)));
+}
+
+/// How many sessions each member knows, and how many of them are its own.
+fn known(c: &Cluster) -> Vec<(usize, usize)> {
+    c.members.iter().map(|m| m.pipeline.sessions()).map(|s| (s.len(), s.local_len())).collect()
+}
+
+#[test]
+fn a_local_session_is_one_members_own() {
+    for member in 0..MEMBERS {
+        let other = (member + 1) % MEMBERS;
+        let mut c = Cluster::with(local(true));
+        let s = c.session(member, 1);
+        assert_eq!((s.server() as usize, c.history.len()), (member + 1, 0));
+        assert_eq!(known(&c).into_iter().map(|(_, own)| own).collect::<Vec<_>>(), {
+            let mut own = vec![0; MEMBERS];
+            own[member] = 1;
+            own
+        });
+        c.input(member, write(1, s, 1, create("/a", 0)));
+        c.input(member, read(1, s, 2, OpCode::GetData, "/a"));
+        c.settle();
+        assert_eq!(codes(&c.told(1)), [(1, 0), (2, 0)]);
+        // Elsewhere it is unknown; here it goes on, and the old connection goes.
+        c.connect(other, 2, s);
+        c.connect(member, 3, s);
+        c.settle();
+        assert_eq!((c.told(2), c.told(3)), (vec![Told::Refused], vec![Told::Session(s)]));
+        assert_eq!(codes(&c.told(1)), [CLOSED]);
+        // Its end comes behind its writes and is no transaction.
+        c.input(member, write(3, s, 3, set("/a", 1)));
+        c.input(member, write(3, s, 4, WriteRequest::CloseSession));
+        c.input(member, write(3, s, 5, set("/a", 2)));
+        assert!(c.told(3).is_empty());
+        c.settle();
+        let told = c.told(3);
+        assert_eq!(codes(&told), [(3, 0), (4, 0)]);
+        assert!(matches!(told[1], Told::Reply { close: true, .. }));
+        assert_eq!((c.history.len(), known(&c)), (2, vec![(0, 0); MEMBERS]));
+    }
+}
+
+#[test]
+fn the_first_ephemeral_node_makes_a_session_known_to_all() {
+    for member in 0..MEMBERS {
+        let mut c = Cluster::with(local(true));
+        let s = c.session(member, 1);
+        c.input(member, write(1, s, 1, create("/a", 0)));
+        c.input(member, write(1, s, 2, WriteRequest::Multi(vec![create("/b", 0), create("/e", 1)])));
+        c.input(member, write(1, s, 3, create("/f", 1)));
+        c.input(member, read(1, s, 4, OpCode::Exists, "/f"));
+        c.settle();
+        assert_eq!(codes(&c.told(1)), [(1, 0), (2, 0), (3, 0), (4, 0)]);
+        let ops: Vec<_> = c.history.iter().map(|e| (e.header.op, e.header.cxid.0)).collect();
+        let upgrade = (OpCode::CreateSession, 0);
+        assert_eq!(ops, [(OpCode::Create, 1), upgrade, (OpCode::Multi, 2), (OpCode::Create, 3)]);
+        assert_eq!(known(&c), vec![(1, 0); MEMBERS]);
+        // It moves, and its nodes end with it.
+        c.connect((member + 1) % MEMBERS, 2, s);
+        c.settle();
+        assert_eq!(c.told(2), [Told::Session(s)]);
+        c.input((member + 1) % MEMBERS, write(2, s, 5, WriteRequest::CloseSession));
+        c.settle();
+        assert!(c.members.iter().all(|m| m.tree.get("/e").is_none() && m.tree.ephemerals_count() == 0));
+        assert_eq!(known(&c), vec![(0, 0); MEMBERS]);
+    }
+}
+
+#[test]
+fn a_session_that_has_ended_does_not_pass_for_a_learners_own() {
+    let mut c = Cluster::with(local(true));
+    let s = c.session(1, 1);
+    c.input(1, write(1, s, 1, create("/e", 1)));
+    c.input(1, write(1, s, 2, create("/a", 0)));
+    c.settle();
+    c.connect(2, 3, s);
+    c.settle();
+    c.input(2, write(3, s, 3, WriteRequest::CloseSession));
+    assert!(c.step_up(2) && c.step_commit() && c.step_apply(0, 9));
+    // Its first member has not heard of it.
+    c.input(1, write(1, s, 4, set("/a", 1)));
+    c.settle();
+    assert_eq!(c.history.last().unwrap().txn, Txn::Error { err: -112 });
+}
+
+#[test]
+fn an_upgrade_without_its_leader_is_of_unknown_fate() {
+    for member in 0..MEMBERS {
+        // What of createSession and create the next leader has.
+        for survive in 0..3 {
+            let mut c = Cluster::with(local(true));
+            let (s, t) = (c.session(member, 1), c.session(member, 2));
+            c.input(member, write(1, s, 1, create("/e", 1)));
+            while c.step_up(member) {}
+            c.stop(survive, false);
+            assert_eq!(codes(&c.told(1)), [CLOSED]);
+            c.serve(2);
+            let lives = survive > 0;
+            assert_eq!(c.members[2].pipeline.sessions().get(s).is_some(), lives);
+            c.input(member, Input::Disconnected { conn: ConnId(1), session: s });
+            c.connect(member, 3, s);
+            c.settle();
+            assert_eq!(c.told(3), [if lives { Told::Session(s) } else { Told::Refused }]);
+            assert_eq!(c.members[0].tree.get("/e").is_some(), survive == 2);
+            // Who had nothing under way has not noticed.
+            c.input(member, write(2, t, 1, create("/t", 1)));
+            c.settle();
+            assert_eq!(codes(&c.told(2)), [(1, 0)], "{member} {survive}");
+        }
+    }
+}
+
+#[test]
+fn without_upgrading_there_are_no_ephemeral_nodes() {
+    for member in 0..MEMBERS {
+        let mut c = Cluster::with(local(false));
+        let s = c.session(member, 1);
+        c.input(member, write(1, s, 1, create("/e", 1)));
+        c.input(member, write(1, s, 2, WriteRequest::Multi(vec![create("/b", 0), create("/e", 3)])));
+        c.input(member, write(1, s, 3, create("/a", 0)));
+        c.settle();
+        assert_eq!(codes(&c.told(1)), [(1, -120), (2, 0), (3, 0)]);
+        assert_eq!((c.history.len(), c.members[0].tree.ephemerals_count()), (3, 0));
+    }
+    // A leader without local sessions knows of none: nothing of one is done.
+    let mut c = Cluster::with(|i| if i == 0 { config(0) } else { local(true)(i) });
+    let s = c.session(1, 1);
+    c.input(1, write(1, s, 1, create("/a", 0)));
+    c.input(1, write(1, s, 2, create("/e", 1)));
+    c.settle();
+    assert_eq!(codes(&c.told(1)), [(1, -112), (2, 0)]);
+}
+
+#[test]
+fn a_local_session_ends_by_the_clock_of_its_member() {
+    for member in 0..MEMBERS {
+        let mut c = Cluster::with(local(true));
+        let (s, t, u) = (c.session(member, 1), c.session(member, 2), c.session(member, 3));
+        c.input(member, write(3, u, 1, create("/e", 1)));
+        c.settle();
+        c.told.clear();
+        c.now.mono += 4000;
+        let (now, m) = (c.now, &mut c.members[member]);
+        assert!(m.pipeline.deadline().is_some_and(|at| at <= now.mono + 1000));
+        m.pipeline.touch(t, now.mono);
+        c.now.mono += 1000;
+        for m in &mut c.members {
+            m.pipeline.tick(c.now, &m.tree);
+        }
+        c.take();
+        c.settle();
+        assert_eq!(codes(&c.told(1)), [CLOSED], "{s}");
+        assert!(c.told(2).is_empty());
+        assert_eq!(codes(&c.told(3)), [CLOSED], "by the leader's clock");
+        assert_eq!(c.members[0].tree.ephemerals_count(), 0);
+        assert_eq!(known(&c)[member], (1, 1));
+    }
+}
+
+#[test]
+fn reads_are_served_without_a_leader_to_those_who_take_them() {
+    let mut c = Cluster::with(local(true));
+    let (s, t) = (c.session(1, 1), c.session(1, 2));
+    c.input(1, write(1, s, 1, create("/a", 0)));
+    c.input(1, write(2, t, 1, create("/e", 1)));
+    c.settle();
+    c.told.clear();
+    c.stop(0, false);
+    assert!(c.told.is_empty(), "they wait");
+    let (now, m) = (c.now, &mut c.members[1]);
+    m.pipeline.serve_read_only(now, &m.tree);
+    c.take();
+    assert_eq!((codes(&c.told(1)), codes(&c.told(2))), (vec![CLOSED], vec![CLOSED]));
+    assert_eq!(c.members[1].pipeline.role(), Role::ReadOnly);
+    let ask = |c: &mut Cluster, conn, session, read_only| {
+        c.input(1, Input::Connect { conn: ConnId(conn), session, timeout: 4000, read_only });
+        c.told(conn)
+    };
+    assert_eq!(ask(&mut c, 3, SessionId::NONE, false), [Told::Close]);
+    // The local one has ended; the other may go on where there is a leader.
+    assert_eq!(ask(&mut c, 4, s, true), [Told::Refused]);
+    assert_eq!(ask(&mut c, 5, t, true), [Told::Close]);
+    assert_eq!(ask(&mut c, 12, SessionId::first(3, 5), true), [Told::Close], "it may live elsewhere");
+    let Told::Session(r) = ask(&mut c, 6, SessionId::NONE, true)[0] else { panic!() };
+    c.input(1, read(6, r, 1, OpCode::GetData, "/a"));
+    c.input(1, write(6, r, 2, set("/a", 1)));
+    c.input(1, write(6, r, 3, WriteRequest::Multi(vec![])));
+    c.input(1, read(6, r, 4, OpCode::Sync, "/a"));
+    c.input(1, read(6, r, 5, OpCode::SetData, "/a"));
+    c.input(1, write(1, s, 2, set("/a", 1)));
+    assert_eq!(codes(&c.told(6)), [(1, 0), (2, -119), (3, -119), (4, -119), (5, -119)]);
+    assert!(c.told.is_empty(), "who was there before has nothing to say");
+    assert_eq!(ask(&mut c, 7, r, true), [Told::Session(r)]);
+    assert_eq!(codes(&c.told(6)), [CLOSED]);
+    let Told::Session(q) = ask(&mut c, 8, SessionId::NONE, true)[0] else { panic!() };
+    c.input(1, write(8, q, 9, WriteRequest::CloseSession));
+    assert!(matches!(c.told(8)[..], [Told::Reply { xid: 9, err: 0, close: true, .. }]));
+    // One is silent for too long.
+    let Told::Session(p) = ask(&mut c, 9, SessionId::NONE, true)[0] else { panic!() };
+    c.now.mono += 5000;
+    let (now, m) = (c.now, &mut c.members[1]);
+    m.pipeline.touch(r, now.mono);
+    m.pipeline.tick(now, &m.tree);
+    c.take();
+    assert_eq!((codes(&c.told(9)), m_known(&c, p)), (vec![CLOSED], false));
+    // With a leader they all end.
+    c.members[1].pipeline.stand_down(false);
+    c.take();
+    assert_eq!((codes(&c.told(7)), m_known(&c, r)), (vec![CLOSED], false));
+    c.serve(0);
+    c.input(1, write(7, r, 1, set("/a", 1)));
+    c.connect(1, 10, r);
+    c.connect(1, 11, t);
+    c.settle();
+    assert!(c.told(7).is_empty());
+    assert_eq!((c.told(10), c.told(11)), (vec![Told::Refused], vec![Told::Session(t)]));
+}
+
+fn m_known(c: &Cluster, session: SessionId) -> bool {
+    c.members[1].pipeline.sessions().get(session).is_some()
 }
 
 struct Rng(u64);
@@ -621,24 +854,28 @@ struct Run {
     clients: Vec<Client>,
     owner: BTreeMap<u64, usize>,
     next_conn: u64,
+    next_path: usize,
     moves: usize,
     replies: usize,
 }
 
+/// Enough for a new one with each session that was refused.
+const PATHS: usize = 300;
+
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut c = Cluster::new();
+        let mut c = if seed.is_multiple_of(2) { Cluster::new() } else { Cluster::with(local(true)) };
         let s = c.session(0, 0);
         let clients: Vec<Client> =
             (0..6).map(|i| Client { path: format!("/n{i}"), ..Client::default() }).collect();
-        for (i, client) in clients.iter().enumerate() {
-            c.input(0, write(0, s, i as i32, create(&client.path, 0)));
+        for i in 0..PATHS {
+            c.input(0, write(0, s, i as i32, create(&format!("/n{i}"), 0)));
         }
-        c.input(0, write(0, s, 99, WriteRequest::CloseSession));
+        c.input(0, write(0, s, PATHS as i32, WriteRequest::CloseSession));
         c.settle();
         c.told.clear();
         let rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        Run { c, rng, clients, owner: BTreeMap::new(), next_conn: 1, moves: 0, replies: 0 }
+        Run { c, rng, clients, owner: BTreeMap::new(), next_conn: 1, next_path: 6, moves: 0, replies: 0 }
     }
 
     fn ask(&mut self, i: usize, asked: Asked, input: impl FnOnce(u64, SessionId, i32, &str) -> Input) {
@@ -696,7 +933,7 @@ impl Run {
         cl.asked.push_back((0, Some(Asked::Connect)));
         self.owner.insert(conn, i);
         let session = cl.session.unwrap_or(SessionId::NONE);
-        let input = Input::Connect { conn: ConnId(conn), session, timeout: 4000 };
+        let input = Input::Connect { conn: ConnId(conn), session, timeout: 4000, read_only: false };
         self.c.members[member].inputs.push_back(input);
     }
 
@@ -726,7 +963,12 @@ impl Run {
                 Told::Close => self.leave(i),
                 Told::Refused => {
                     assert!(matches!(cl.asked.pop_front(), Some((_, Some(Asked::Connect)))));
-                    cl.session = None;
+                    // What a local session has asked for may be done after its client has
+                    // gone elsewhere: another session is not behind it.
+                    *cl =
+                        Client { path: format!("/n{}", self.next_path), conn: cl.conn, ..Client::default() };
+                    self.next_path += 1;
+                    assert!(self.next_path <= PATHS);
                     self.leave(i);
                 }
                 Told::Session(s) => {
@@ -803,9 +1045,8 @@ impl Run {
         for cl in &self.clients {
             let (Some((member, _)), Some(session)) = (cl.conn, cl.session) else { continue };
             // Some are not heard in time.
-            if member == leader {
-                self.c.members[member].pipeline.touch(session, now.mono);
-            } else {
+            self.c.members[member].pipeline.touch(session, now.mono);
+            if member != leader {
                 self.c.members[member].pipeline.heard(session);
             }
         }
@@ -814,8 +1055,9 @@ impl Run {
             m.up.push_back(Up::Ping(touched));
         }
         self.c.members[leader].up.clear();
-        let l = &mut self.c.members[leader];
-        l.pipeline.tick(now, &l.tree);
+        for m in &mut self.c.members {
+            m.pipeline.tick(now, &m.tree);
+        }
         self.c.take();
     }
 
@@ -837,6 +1079,10 @@ impl Run {
             assert!(cl.asked.is_empty(), "waits for ever: {cl:?}");
         }
         self.nothing_was_overtaken();
+        for m in &self.c.members {
+            let ownerless = m.tree.sessions_with_ephemerals().find(|s| m.tree.session_timeout(*s).is_none());
+            assert_eq!(ownerless, None, "ephemeral nodes that nobody removes");
+        }
         (self.replies, self.moves)
     }
 

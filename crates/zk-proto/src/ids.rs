@@ -67,6 +67,11 @@ impl SessionId {
         let id = (((millis << 24) >> 8) | u64::from(server) << 56) as i64;
         SessionId(if id == i64::MIN { id + 1 } else { id })
     }
+
+    /// The server that has handed it out, see [`SessionId::first`].
+    pub fn server(self) -> u8 {
+        self.0.to_be_bytes()[0]
+    }
 }
 
 /// A member's number in the ensemble (`myid`).

@@ -95,7 +95,8 @@ pub struct Inner {
     pub timeout: i32,
     /// When the session was last heard of.
     pub heard: Option<Heard>,
-    read_only: Option<bool>,
+    /// The client's connect request has the readOnly byte, so the answer has it.
+    has_read_only: bool,
     /// What the core has, in order.
     pub pending: VecDeque<Pending>,
     deferred: usize,
@@ -160,7 +161,7 @@ impl Conn {
             session: SessionId::NONE,
             timeout: 0,
             heard: None,
-            read_only: None,
+            has_read_only: false,
             pending: VecDeque::new(),
             deferred: 0,
             closing: false,
@@ -479,8 +480,18 @@ impl Conn {
             i.dead = true;
             return;
         };
-        let kind = if request.session == SessionId::NONE { Kind::New } else { Kind::Renew };
-        if shared.serving() == Serving::No {
+        let kind = match request.session {
+            SessionId::NONE if shared.settings.local_sessions => Kind::Local,
+            SessionId::NONE => Kind::New,
+            _ => Kind::Renew,
+        };
+        let takes_read_only = request.read_only == Some(true);
+        let serves = match shared.serving() {
+            Serving::Yes | Serving::Held => true,
+            Serving::ReadOnly => takes_read_only,
+            Serving::No => false,
+        };
+        if !serves {
             i.dead = true;
             return;
         }
@@ -494,7 +505,7 @@ impl Conn {
             i.dead = true;
             return;
         }
-        i.read_only = request.read_only.map(|_| false);
+        i.has_read_only = request.read_only.is_some();
         if request.session != SessionId::NONE && !password_opens(request.session, request.password.as_deref())
         {
             return self.refuse(i);
@@ -508,19 +519,25 @@ impl Conn {
             shared.settings.max_timeout,
         );
         i.phase = Phase::Settling;
-        self.worker.to_core(Input::Connect { conn: self.id, session: request.session, timeout });
+        self.worker.to_core(Input::Connect {
+            conn: self.id,
+            session: request.session,
+            timeout,
+            read_only: takes_read_only,
+        });
     }
 
     /// Says that there is no such session, and closes.
     pub fn refuse(&self, i: &mut Inner) {
-        reply::connect(&mut i.out, &ConnectResponse::refused(i.read_only));
+        let read_only = i.has_read_only.then(|| self.worker.shared.serving() == Serving::ReadOnly);
+        reply::connect(&mut i.out, &ConnectResponse::refused(read_only));
         i.stats.sent += 1;
         self.worker.count_sent(1);
         i.closing = true;
     }
 
     /// The core has settled the session.
-    pub fn settle(&self, session: SessionId, timeout: i32, heard: Heard) {
+    pub fn settle(&self, session: SessionId, timeout: i32, heard: Heard, read_only: bool) {
         let mut i = self.inner.borrow_mut();
         let i = &mut *i;
         heard.store(clock::mono(), Ordering::Relaxed);
@@ -531,7 +548,8 @@ impl Conn {
         i.stats.last_op = OpCode::CreateSession.to_i32();
         i.stats.sent += 1;
         self.worker.count_sent(1);
-        reply::connect(&mut i.out, &ConnectResponse::accepted(session, timeout, i.read_only));
+        let read_only = i.has_read_only.then_some(read_only);
+        reply::connect(&mut i.out, &ConnectResponse::accepted(session, timeout, read_only));
     }
 
     fn turn(self: &Rc<Self>, bytes: &[u8]) -> usize {

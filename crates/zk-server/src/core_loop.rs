@@ -42,10 +42,14 @@ pub enum Control {
 /// What the core tells a word.
 #[derive(Debug, Default)]
 pub struct CoreReport {
-    /// Number of sessions.
+    /// Number of sessions that all members know.
     pub sessions: usize,
-    /// Sessions by the time of their expiry, monotonic ms.
+    /// Number of sessions that only this member knows.
+    pub local_sessions: usize,
+    /// Sessions that all members know by the time of their expiry, monotonic ms.
     pub by_expiry: Vec<(u64, Vec<SessionId>)>,
+    /// The same of local sessions.
+    pub local_by_expiry: Vec<(u64, Vec<SessionId>)>,
     /// Counters.
     pub stats: PipelineStats,
     /// What it is in the ensemble.
@@ -57,7 +61,7 @@ pub struct CoreReport {
 pub struct MemberReport {
     /// What it is.
     pub node: zk_node::Status,
-    /// A learner's sessions with their time-outs in ms, in order.
+    /// Who does not lead: sessions that all members know with their time-outs in ms, in order.
     pub known: Vec<(SessionId, i32)>,
 }
 
@@ -74,6 +78,9 @@ pub struct Core {
     member: Option<Member>,
     /// What the mirror does not have, as long as it is not known to be committed.
     held_back: Option<Touched>,
+    /// What the mirror was not handed because it has no room: it is written from the state as
+    /// soon as it has. `None`: it was handed everything; a transaction may touch nothing.
+    lagging: Option<Touched>,
     told: Zxid,
     heard: HashMap<SessionId, Heard>,
     /// Entries of `heard` above which the old ones are looked for.
@@ -123,6 +130,7 @@ impl Core {
             mirror: disk.1,
             member,
             held_back,
+            lagging: None,
             told,
             heard: HashMap::new(),
             heard_limit: 1024,
@@ -161,6 +169,7 @@ impl Core {
             }
             self.synced(now);
             self.tick(now);
+            self.mirror_if_room();
         }
     }
 
@@ -206,7 +215,7 @@ impl Core {
         self.outputs(now);
     }
 
-    fn take_peers(&mut self, now: Now, first: PeerEvent) {
+    fn take_peers(&mut self, mut now: Now, first: PeerEvent) {
         let mut first = Some(first);
         for _ in 0..limits::CORE_ROUND {
             let Some(member) = &mut self.member else { break };
@@ -215,6 +224,9 @@ impl Core {
                 self.node.handle(now, input, &self.shared.tree.read());
                 self.poll(now);
             }
+            // What one of them asked for may have taken the disk a while; whoever spoke
+            // meanwhile was not silent.
+            now = clock::now();
         }
         self.flush_outputs();
     }
@@ -275,12 +287,13 @@ impl Core {
             }
             Output::ApplyCommitted { settled } => {
                 self.apply_all(now);
-                if settled && let Some(touched) = self.held_back.take() {
-                    let batch = self.mirror.encode(&self.shared.tree.read(), &touched);
-                    self.mirror.write(batch);
+                if settled && let Some(mut touched) = self.held_back.take() {
+                    self.lagging.get_or_insert_default().merge(&mut touched);
+                    self.mirror_if_room();
                 }
             }
             Output::Serving(yes) => self.serve(now, yes),
+            Output::ReadOnly => self.serve_read_only(),
             Output::Left => self.left(),
             Output::Proposed { config } => {
                 let member = self.member.as_mut().expect("only members have an ensemble");
@@ -318,11 +331,13 @@ impl Core {
                 let member = self.member.as_mut().expect("only a member gets a snapshot");
                 member.persist(&self.shared, &mut self.log, &mut self.mirror);
                 self.held_back = None;
+                self.lagging = None;
                 self.restarted();
             }
             Output::StreamSnapshot { link, zxid } => {
                 self.apply_all(now);
                 self.flush_outputs();
+                self.mirror_all();
                 let member = self.member.as_mut().expect("only a member has learners");
                 let settled = self.held_back.is_none();
                 member.stream_snapshot(link, zxid, settled, &self.shared, &self.mirror);
@@ -386,6 +401,7 @@ impl Core {
 
     fn replace_tree(&mut self, mut tree: zk_tree::Tree) {
         let mut effects = crate::ensemble::write_config(&mut tree, &self.node.configs().active);
+        self.lagging = None;
         self.held_back.get_or_insert_default().merge(&mut effects.touched);
         self.shared.last_zxid.store(tree.last_zxid().0, Ordering::Release);
         let old = std::mem::replace(&mut *self.shared.tree.write(), tree);
@@ -400,7 +416,7 @@ impl Core {
         // Replies to what was applied come before the silence.
         self.flush_outputs();
         // Who waits already, or was told not to, does so whatever roles come and go.
-        if !yes && self.shared.serving() != Serving::Yes {
+        if !yes && !matches!(self.shared.serving(), Serving::Yes | Serving::ReadOnly) {
             return;
         }
         self.held_since = (!yes).then_some(now.mono);
@@ -411,6 +427,13 @@ impl Core {
             true if refuses && leads() => Serving::No,
             true => Serving::Yes,
         });
+    }
+
+    fn serve_read_only(&mut self) {
+        // Who was connected for more is closed before anybody is served.
+        self.flush_outputs();
+        self.held_since = None;
+        self.tell_serving(Serving::ReadOnly);
     }
 
     /// All replies are with the workers, all packets with the transport, which goes.
@@ -446,7 +469,28 @@ impl Core {
         self.deliver();
         match &mut self.held_back {
             Some(held) => held.merge(&mut effects.touched),
-            None => self.mirror.write(self.mirror.encode(&tree, &effects.touched)),
+            None => self.lagging.get_or_insert_default().merge(&mut effects.touched),
+        }
+        drop(tree);
+        self.mirror_if_room();
+    }
+
+    /// Hands the mirror what it lacks, if it is not far behind. It may be as far behind as it
+    /// likes: the log has everything, and here one more path is noted at most for each that is
+    /// written.
+    fn mirror_if_room(&mut self) {
+        if self.mirror.has_room() {
+            self.mirror_all();
+        }
+    }
+
+    /// Hands the mirror all that it lacks and may have.
+    fn mirror_all(&mut self) {
+        if self.held_back.is_none()
+            && let Some(touched) = self.lagging.take()
+        {
+            let batch = self.mirror.encode(&self.shared.tree.read(), &touched);
+            self.mirror.write(batch);
         }
     }
 
@@ -478,10 +522,10 @@ impl Core {
         };
         let w = Worker::of(conn);
         match output {
-            P::Session { conn, session, timeout } => {
+            P::Session { conn, session, timeout, read_only } => {
                 let heard = self.heard.entry(session).or_insert_with(|| Arc::new(AtomicU64::new(0)));
                 let heard = Arc::clone(heard);
-                self.for_workers[w].push(ToWorker::Session { conn, session, timeout, heard });
+                self.for_workers[w].push(ToWorker::Session { conn, session, timeout, heard, read_only });
             }
             output => {
                 if let P::Reply { watches, .. } = &output {
@@ -550,14 +594,12 @@ impl Core {
             self.huge_pages = true;
             crate::server::huge_pages(true);
         }
+        drop(tree);
         match &mut self.held_back {
             Some(held) => held.merge(&mut self.effects.touched),
-            None => {
-                let batch = self.mirror.encode(&tree, &self.effects.touched);
-                drop(tree);
-                self.mirror.write(batch);
-            }
+            None => self.lagging.get_or_insert_default().merge(&mut self.effects.touched),
         }
+        self.mirror_if_room();
         self.effects.clear();
     }
 
@@ -589,7 +631,7 @@ impl Core {
         // Those whose connection has gone are not heard of any more.
         let pipeline = self.node.pipeline();
         if self.heard.len() > self.heard_limit {
-            self.heard.retain(|id, _| pipeline.is_local(*id));
+            self.heard.retain(|id, _| pipeline.is_connected(*id));
             self.heard_limit = 2 * self.heard.len() + 1024;
         }
     }
@@ -617,9 +659,12 @@ impl Core {
 
     fn report(&self) -> CoreReport {
         let sessions = self.node.pipeline().sessions();
+        let local_sessions = sessions.local_len();
         CoreReport {
-            sessions: sessions.len(),
-            by_expiry: sessions.by_expiry().collect(),
+            sessions: sessions.len() - local_sessions,
+            local_sessions,
+            by_expiry: sessions.by_expiry(false).collect(),
+            local_by_expiry: sessions.by_expiry(true).collect(),
             stats: self.node.pipeline().stats(),
             status: self.member.is_some().then(|| self.member_report()),
         }
@@ -627,9 +672,8 @@ impl Core {
 
     fn member_report(&self) -> MemberReport {
         let node = self.node.status();
-        let learns = matches!(node.mode, zk_node::Mode::Following | zk_node::Mode::Observing);
         let mut known: Vec<_> = Vec::new();
-        if learns {
+        if node.mode != zk_node::Mode::Leading {
             known.extend(self.node.pipeline().sessions().timeouts());
             known.sort_unstable();
         }
@@ -649,6 +693,7 @@ impl Core {
         if let Some(member) = &mut self.member {
             member.stop();
         }
+        self.mirror_all();
         self.mirror.finish();
     }
 }

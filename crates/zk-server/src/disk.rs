@@ -180,16 +180,21 @@ impl MirrorHandle {
         Self { jobs: Some(jobs), bytes, reader, readers, purge, thread: Some(thread) }
     }
 
+    /// Whether it is near enough to take more. If it is not, what it lacks is to be kept as
+    /// a [`Touched`], and to be encoded when it is: the core never waits for the mirror.
+    pub fn has_room(&self) -> bool {
+        let jobs = self.jobs.as_ref().map_or(0, Sender::len);
+        // The other half is for holds, and for what a hold needs before it.
+        self.bytes.load(Ordering::Relaxed) <= limits::MIRROR_BYTES && jobs <= limits::MIRROR_BATCHES / 2
+    }
+
     /// What to write after a slice. To be called under the tree's lock.
     pub fn encode(&self, tree: &Tree, touched: &Touched) -> MirrorBatch {
         Mirror::encode_batch(tree, touched)
     }
 
-    /// Hands a batch over. Waits while the mirror is too far behind.
+    /// Hands a batch over.
     pub fn write(&self, batch: MirrorBatch) {
-        while self.bytes.load(Ordering::Relaxed) > limits::MIRROR_BYTES {
-            std::thread::sleep(Duration::from_micros(200));
-        }
         self.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
         self.send(Job::Write(batch));
     }
@@ -346,4 +351,38 @@ fn take_jobs(
         next = queue.try_recv().ok();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_storage::MirrorOptions;
+
+    use super::*;
+
+    /// As when RocksDB hangs: the thread takes nothing.
+    #[test]
+    fn a_mirror_that_hangs_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let tree = Tree::new(zk_tree::TreeOptions::default());
+        let mut mirror = Mirror::open(dir.path(), MirrorOptions::default()).expect("a new mirror");
+        mirror.rebuild(&tree, &mut |_| {}).expect("an empty mirror");
+        let mut handle = MirrorHandle::start(mirror, None);
+        let (go, wait) = bounded::<()>(0);
+        handle.read_here(move |_, taken| {
+            let _ = wait.recv();
+            taken();
+        });
+        let touched = Touched { paths: ["/".into()].into(), ..Touched::default() };
+        let mut batches = 0;
+        while handle.has_room() {
+            handle.write(handle.encode(&tree, &touched));
+            batches += 1;
+        }
+        assert!(batches >= limits::MIRROR_BATCHES / 2);
+        // What a snapshot needs is handed over all the same.
+        handle.write(handle.encode(&tree, &touched));
+        drop(go);
+        let mirror = handle.stop();
+        assert_eq!(mirror.reader().view().expect("it is there").zxid(), tree.last_zxid());
+    }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 use zab::config::{Configs, EnsembleConfig};
 use zab::history::Record;
+use zab::leader::JOIN_BYTES;
 use zk_admin::status::ConfMember;
 use zk_config::config::Config;
 use zk_config::members::{Membership, PeerType};
@@ -157,6 +158,10 @@ impl Identity {
             multi_address: e.multi_address,
             force_snap: property(config, "zookeeper.forceSnapshotSync") == Some("true"),
             commit_log_count: property(config, "zookeeper.commitLogCount").and_then(|n| n.parse().ok()),
+            read_only: config.admin.read_only_mode,
+            observer_master: e.observer_master_port.is_some(),
+            reconnect_delay_ms: number(config, "zookeeper.observer.reconnectDelayMs").unwrap_or(0),
+            join_bytes: JOIN_BYTES,
         };
         let mut configs = Configs::new(Arc::new(self.active));
         configs.last_seen = self.last_seen.map(Arc::new);
@@ -186,6 +191,7 @@ impl Identity {
                 .and_then(|f| f.parse().ok())
                 .filter(|f| *f <= 1.0)
                 .unwrap_or(LOG_SHARE),
+            observer_port: e.observer_master_port,
         };
         let member = Member::new(peers, storage, control, &configs, dial, files, rules);
         Ok(Joined { node, member, held_back })

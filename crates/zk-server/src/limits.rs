@@ -61,10 +61,11 @@ pub const LOG_BATCHES: usize = 1024;
 /// thread send them.
 pub const CONTROL: usize = 64;
 
-/// Bytes of changes that the mirror has not written; above it the core waits.
+/// Bytes of changes that the mirror has not written; above it the core only notes what
+/// changed, and encodes it when there is room.
 pub const MIRROR_BYTES: usize = 64 * MIB;
 
-/// Batches on their way to the mirror thread.
+/// Batches on their way to the mirror thread; the core uses half of it for writes.
 pub const MIRROR_BATCHES: usize = 4096;
 
 /// Pause of the mirror between two writes: the batches that gather cost one
@@ -165,6 +166,8 @@ pub const LINKS: usize = 512;
 /// Bytes queued for one link; above it the link is closed: the other side takes
 /// nothing, and what it missed is told shorter when it comes back. It is some
 /// seconds of the largest write load, and a hundredth of a large server.
+/// A learner that is being synchronised has nothing here but `zab::leader::JOIN_BYTES` and
+/// what is proposed.
 pub const LINK_BYTES: usize = 256 * MIB;
 
 /// Pieces of a stream to a link that are not written, and pieces of a snapshot

@@ -1,12 +1,12 @@
 //! What a member of an ensemble does with its disk and with the other members.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use zab::config::{Configs, EnsembleConfig, Member as MemberLine};
 use zab::leader::LinkId;
 use zab::sync::LogSpan;
@@ -21,7 +21,7 @@ use crate::core_loop::Control;
 use crate::disk::{LogHandle, MirrorHandle, give_up};
 use crate::dynamic::DynamicFiles;
 use crate::limits;
-use crate::peer::{LeaderMessage, PeerAddresses, PeerCommand, PeerEvent, PeerHandle};
+use crate::peer::{LeaderMessage, PeerAddresses, PeerCommand, PeerEvent, PeerHandle, StreamSource};
 use crate::shared::Shared;
 
 /// How long and how often a leader is dialled.
@@ -41,6 +41,8 @@ pub struct Rules {
     /// How much log is sent instead of a snapshot, in parts of the snapshot's size; below
     /// 0: none. ref: `zookeeper.snapshotSizeFactor`.
     pub log_share: f64,
+    /// Where followers serve observers. ref: `observerMasterPort`.
+    pub observer_port: Option<u16>,
 }
 
 /// The member's means.
@@ -64,6 +66,7 @@ pub struct Member {
     pub rules: Rules,
     /// The tree that came with a SNAP, until it is installed.
     snapshot: Option<(Zxid, Box<Tree>)>,
+    encoded: SharedSnapshot,
 }
 
 impl std::fmt::Debug for Member {
@@ -83,6 +86,55 @@ impl From<StorageError> for StreamEnd {
     fn from(e: StorageError) -> Self {
         Self::Failed(e)
     }
+}
+
+/// A tree's pieces, or why it has none.
+type Encoded = Result<Vec<Bytes>, String>;
+
+/// The tree that a leader without a quorum sends, in memory as long as some stream needs it.
+#[derive(Default)]
+struct SharedSnapshot {
+    zxid: Zxid,
+    encoded: Weak<Encoded>,
+}
+
+impl SharedSnapshot {
+    fn of(&mut self, tree: &Tree) -> Arc<Encoded> {
+        let zxid = tree.last_zxid();
+        if let Some(encoded) = self.encoded.upgrade().filter(|_| self.zxid == zxid) {
+            return encoded;
+        }
+        let mut pieces = Vec::new();
+        let result = zk_storage::stream_tree(tree, &mut |piece| {
+            pieces.push(piece);
+            Ok::<_, StorageError>(())
+        });
+        let encoded = Arc::new(result.map(|()| pieces).map_err(|e| e.to_string()));
+        (self.zxid, self.encoded) = (zxid, Arc::downgrade(&encoded));
+        encoded
+    }
+}
+
+/// A view of the mirror at `zxid`, which is what was handed to it last.
+fn stream_mirror(zxid: Zxid, mirror: &MirrorHandle) -> StreamSource {
+    let (sender, stream) = bounded(limits::STREAM_CHUNKS);
+    let pieces = Pieces(sender);
+    mirror.read_here(move |reader, taken| {
+        let result = reader.view().map_err(StreamEnd::from).and_then(|view| {
+            taken();
+            assert_eq!(view.zxid(), zxid, "the mirror was held where the tree is");
+            zk_storage::stream_mirror(&view, &mut |piece| pieces.send(piece))
+        });
+        pieces.end(result);
+    });
+    Box::new(move |out| {
+        for chunk in stream {
+            if !out(chunk?) {
+                break;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Hands the pieces of a snapshot to whoever sends them, and at the end why it failed.
@@ -125,6 +177,7 @@ impl Member {
             dial,
             rules,
             snapshot: None,
+            encoded: SharedSnapshot::default(),
         };
         member.configure(configs);
         member.flush();
@@ -176,6 +229,12 @@ impl Member {
 
     fn quorum_ports(&self, id: PeerId) -> Vec<(String, u16)> {
         self.addresses(id).into_iter().map(|a| (a.host, a.quorum_port)).collect()
+    }
+
+    /// The port is the same at every member. ref: QuorumPeer.updateObserverMasterList.
+    fn observer_ports(&self, id: PeerId) -> Vec<(String, u16)> {
+        let port = self.rules.observer_port.expect("nobody serves observers without the key");
+        self.addresses(id).into_iter().map(|a| (a.host, port)).collect()
     }
 
     /// What an event of the transport means to the state machine.
@@ -239,8 +298,15 @@ impl Member {
                 self.commands.push(PeerCommand::Notify { to, notification });
             }
             Output::Lead => {
+                // The same zxid in another reign may be another state.
+                self.encoded = SharedSnapshot::default();
                 let ports = self.quorum_ports(self.me);
                 self.commands.push(PeerCommand::Lead(ports));
+            }
+            Output::ServeObservers => {
+                let ports = self.observer_ports(self.me);
+                tracing::info!(?ports, "serves observers");
+                self.commands.push(PeerCommand::ServeObservers(ports));
             }
             Output::StopLeading => self.commands.push(PeerCommand::StopLeading),
             Output::ToLearners { links, message } => self.queue(links, &message.to_packet()),
@@ -249,10 +315,15 @@ impl Member {
                 self.commands.push(PeerCommand::CloseLink(link));
             }
             Output::FindInLog { link, zxid } => self.find_in_log(link, zxid, shared, log.durable()),
-            Output::StreamLog { link, after, upto } => self.stream_log(link, after, upto, log),
-            Output::Follow { attempt, leader } => {
+            Output::StreamLog { link, after, upto, activate } => {
+                self.stream_log(link, after, upto, activate, log);
+            }
+            Output::Follow { attempt, leader, observer_port } => {
                 self.snapshot = None;
-                let addresses = self.quorum_ports(leader);
+                let addresses = match observer_port {
+                    true => self.observer_ports(leader),
+                    false => self.quorum_ports(leader),
+                };
                 let Dial { try_for, retry_delay } = self.dial;
                 self.commands.push(PeerCommand::Follow { attempt, leader, addresses, try_for, retry_delay });
             }
@@ -275,6 +346,7 @@ impl Member {
             | Output::StreamSnapshot { .. }
             | Output::Ping { .. }
             | Output::Left
+            | Output::ReadOnly
             | Output::Proposed { .. }
             | Output::Configuration { .. }
             | Output::Serving(_) => unreachable!("the core performs these itself"),
@@ -331,17 +403,28 @@ impl Member {
         });
     }
 
-    fn stream_log(&mut self, link: LinkId, after: Zxid, upto: Zxid, log: &LogHandle) {
+    fn stream_log(
+        &mut self,
+        link: LinkId,
+        after: Zxid,
+        upto: Zxid,
+        activate: Option<PeerId>,
+        log: &LogHandle,
+    ) {
         let (durable, dir) = (log.durable_mark(), self.storage.log_version_dir());
         let source = move |out: &mut dyn FnMut(Bytes) -> bool| {
             while durable.load(Ordering::Acquire) < upto.0 {
+                // Without the link nobody waits for this.
+                if !out(Bytes::new()) {
+                    return Ok(());
+                }
                 std::thread::sleep(Duration::from_millis(1));
             }
             let mut chunk = BytesMut::new();
             for record in zk_storage::read_range(&dir, after, upto).map_err(|e| e.to_string())? {
                 let record = record.map_err(|e| e.to_string())?;
                 let record = zab::history::Record { zxid: record.zxid, bytes: record.payload.into() };
-                for message in proposal_and_commit(record) {
+                for message in proposal_and_commit(record, activate) {
                     message.to_packet().encode(&mut chunk);
                 }
                 if chunk.len() >= STREAM_CHUNK && !out(chunk.split().freeze()) {
@@ -357,7 +440,8 @@ impl Member {
     }
 
     /// The tree as it is now. While the mirror does not have it (nothing is applied then
-    /// until a quorum is there), it is encoded at once; else the mirror is read beside the writes.
+    /// until a quorum is there), it is encoded once for all that need it at the same time; else
+    /// the mirror is read beside the writes.
     pub fn stream_snapshot(
         &mut self,
         link: LinkId,
@@ -367,32 +451,17 @@ impl Member {
         mirror: &MirrorHandle,
     ) {
         self.queue(vec![link], &FromLeader::Snap { zxid }.to_packet());
-        let (sender, stream) = if settled { bounded(limits::STREAM_CHUNKS) } else { unbounded() };
-        let pieces = Pieces(sender);
-        if settled {
-            mirror.read_here(move |reader, taken| {
-                let result = reader.view().map_err(StreamEnd::from).and_then(|view| {
-                    taken();
-                    assert_eq!(view.zxid(), zxid, "the mirror was held where the tree is");
-                    zk_storage::stream_mirror(&view, &mut |piece| pieces.send(piece))
-                });
-                pieces.end(result);
-            });
+        let source: StreamSource = if settled {
+            stream_mirror(zxid, mirror)
         } else {
-            let tree = shared.tree.read();
-            let result = zk_storage::stream_tree(&tree, &mut |piece| pieces.send(piece));
-            drop(tree);
-            pieces.end(result);
-        }
-        let source = move |out: &mut dyn FnMut(Bytes) -> bool| {
-            for chunk in stream {
-                if !out(chunk?) {
-                    break;
-                }
-            }
-            Ok(())
+            let encoded = self.encoded.of(&shared.tree.read());
+            Box::new(move |out| {
+                let _ =
+                    encoded.as_ref().as_ref().map_err(String::clone)?.iter().all(|chunk| out(chunk.clone()));
+                Ok(())
+            })
         };
-        self.commands.push(PeerCommand::Stream { link, source: Box::new(source) });
+        self.commands.push(PeerCommand::Stream { link, source });
     }
 
     /// The tree that came with a SNAP.
@@ -501,4 +570,21 @@ fn encode(packet: &QuorumPacket) -> Bytes {
     let mut out = BytesMut::new();
     packet.encode(&mut out);
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_tree::TreeOptions;
+
+    use super::*;
+
+    #[test]
+    fn links_share_the_tree_that_is_sent_without_a_quorum() {
+        let (mut shared, tree) = (SharedSnapshot::default(), Tree::new(TreeOptions::default()));
+        let (first, second) = (shared.of(&tree), shared.of(&tree));
+        assert!(Arc::ptr_eq(&first, &second));
+        assert!(!first.as_ref().as_ref().expect("it can be encoded").is_empty());
+        drop((first, second));
+        assert!(shared.encoded.upgrade().is_none(), "nobody needs it any more");
+    }
 }

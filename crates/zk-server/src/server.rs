@@ -334,6 +334,8 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
             SessionId::first(server.to_le_bytes()[0], u64::try_from(clock::wall()).unwrap_or(0))
         },
         policy,
+        local_sessions: config.sessions.local,
+        local_upgrading: config.sessions.local_upgrading,
         extended_types: tree.extended_types,
         digest: tree.digests,
         close_session_txn: config.sessions.close_lists_paths,
@@ -364,6 +366,7 @@ fn settings(config: &Config) -> Settings {
     };
     Settings {
         max_frame: limits.jute_max_buffer as usize,
+        local_sessions: sessions.local && config.ensemble.is_distributed(),
         min_timeout: timeout(sessions.min_timeout),
         max_timeout: timeout(sessions.max_timeout),
         sessionless_ms: millis(connections.sessionless_timeout),

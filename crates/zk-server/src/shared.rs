@@ -28,6 +28,8 @@ use crate::worker::ToWorker;
 pub struct Settings {
     /// `jute.maxbuffer`.
     pub max_frame: usize,
+    /// Whether new sessions are local: `localSessionsEnabled`, in an ensemble.
+    pub local_sessions: bool,
     /// `minSessionTimeout`, ms.
     pub min_timeout: i32,
     /// `maxSessionTimeout`, ms.
@@ -69,6 +71,8 @@ pub enum Serving {
     Held,
     /// There has been no leader for too long: they should try another member.
     No,
+    /// The same, but reads are answered to those that take that.
+    ReadOnly,
 }
 
 impl Serving {
@@ -78,6 +82,7 @@ impl Serving {
             Self::Yes => 0,
             Self::Held => 1,
             Self::No => 2,
+            Self::ReadOnly => 3,
         }
     }
 
@@ -86,6 +91,7 @@ impl Serving {
         match n {
             0 => Self::Yes,
             1 => Self::Held,
+            3 => Self::ReadOnly,
             _ => Self::No,
         }
     }

@@ -7,6 +7,8 @@ use zk_config::config::ConnectionThrottle;
 pub enum Kind {
     /// A new session.
     New,
+    /// A new session that only this member knows.
+    Local,
     /// An old one.
     Renew,
 }
@@ -53,6 +55,7 @@ impl Throttle {
         let need = match (self.config.weighted, kind) {
             (false, _) => 1,
             (true, Kind::New) => i64::from(self.config.global_weight),
+            (true, Kind::Local) => i64::from(self.config.local_weight),
             (true, Kind::Renew) => i64::from(self.config.renew_weight),
         };
         if self.tokens < need || (self.config.freeze_time.is_some() && chance < self.drop_chance) {

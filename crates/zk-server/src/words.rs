@@ -13,6 +13,7 @@ use zk_admin::status::{
     Watches,
 };
 use zk_admin::{Answer, Status, Word, answer, java, names};
+use zk_proto::SessionId;
 
 use crate::conn::Conn;
 use crate::core_loop::{Control, CoreReport};
@@ -40,6 +41,7 @@ pub fn start(worker: Rc<Worker>, conn: Rc<Conn>, word: Word, mask: Option<i64>) 
 }
 
 async fn collect(shared: &Arc<Shared>, word: Word, mask: Option<i64>) -> Answer {
+    use crate::shared::Serving::{Held, No, ReadOnly};
     let whitelist = &shared.settings.words;
     let mut status = Status::not_serving(shared.settings.version.clone());
     if !whitelist.allows(word) {
@@ -57,8 +59,12 @@ async fn collect(shared: &Arc<Shared>, word: Word, mask: Option<i64>) -> Answer 
     }
     status.serving = match word {
         Word::Ruok | Word::Envi | Word::Gtmk | Word::Stmk | Word::TelnetClose => None,
-        _ if shared.serving() != crate::shared::Serving::Yes => None,
-        Word::Crst | Word::Srst | Word::Isro => Some(Serving::default()),
+        _ if matches!(shared.serving(), Held | No) => None,
+        Word::Crst | Word::Srst => Some(Serving::default()),
+        Word::Isro if shared.serving() == ReadOnly => {
+            Some(Serving { mode: Mode::ReadOnly, ..Serving::default() })
+        }
+        Word::Isro => Some(Serving::default()),
         _ => serving(shared, word).await,
     };
     answer(word, whitelist, &status)
@@ -122,7 +128,10 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Option<Serving> {
     };
     if let Some(status) = &core.status {
         serving.mode = mode(status.node.mode);
-        serving.gauges.member = Some(member(&status.node));
+        serving.gauges.member = (status.node.mode != zk_node::Mode::ReadOnly).then(|| member(&status.node));
+        if let Some(member) = serving.conf.member.as_mut().filter(|_| serving.gauges.member.is_none()) {
+            member.membership = None;
+        }
         serving.proposal_sizes = status.node.proposals.map_or_else(Sizes::default, |p| {
             let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             Sizes { last: size(p.last), min: size(p.min), max: size(p.max) }
@@ -130,6 +139,7 @@ async fn serving(shared: &Arc<Shared>, word: Word) -> Option<Serving> {
     }
     if needs.sessions {
         serving.sessions = sessions(&core);
+        serving.local_sessions = shared.settings.local_sessions.then(|| tracked(&core.local_by_expiry));
         let mut connections: BTreeMap<u64, Vec<_>> = BTreeMap::new();
         for (at, client) in workers.iter().flat_map(|w| w.expiry.iter().cloned()) {
             // ref: NIOServerCnxnFactory, buckets of 10 s.
@@ -175,15 +185,18 @@ fn sessions(core: &CoreReport) -> Sessions {
         Some(s) if !matches!(s.node.mode, zk_node::Mode::Leading | zk_node::Mode::Alone) => {
             Sessions::Global(s.known.iter().map(|(id, ms)| (id.0, u32::try_from(*ms).unwrap_or(0))).collect())
         }
-        _ => Sessions::Tracked(by_time(
-            core.by_expiry.iter().map(|(at, ids)| (*at, ids.iter().map(|id| id.0).collect())),
-        )),
+        _ => Sessions::Tracked(tracked(&core.by_expiry)),
     }
+}
+
+fn tracked(buckets: &[(u64, Vec<SessionId>)]) -> Expiry<i64> {
+    by_time(buckets.iter().map(|(at, ids)| (*at, ids.iter().map(|id| id.0).collect())))
 }
 
 fn mode(mode: zk_node::Mode) -> Mode {
     match mode {
         zk_node::Mode::Alone | zk_node::Mode::Looking => Mode::Standalone,
+        zk_node::Mode::ReadOnly => Mode::ReadOnly,
         zk_node::Mode::Leading => Mode::Leader,
         zk_node::Mode::Following => Mode::Follower,
         zk_node::Mode::Observing => Mode::Observer,
@@ -204,8 +217,7 @@ fn member(status: &zk_node::Status) -> MemberGauges {
         peer_state: state.to_owned(),
         observer_master_id: status.leader.filter(|_| observes).map(|id| id.0),
         quorum_size: status.voters as u64,
-        synced_observers: leader
-            .is_some()
+        synced_observers: (leader.is_some() || status.serves_observers)
             .then(|| status.learners.iter().filter(|l| l.synced && l.observer).count() as u64),
         leader,
     }
@@ -250,6 +262,7 @@ fn watches(workers: &[WorkerReport]) -> Watches {
 fn gauges(shared: &Shared, g: &mut Gauges, workers: &[WorkerReport], core: &CoreReport, stats: &WorkerStats) {
     let size = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     g.global_sessions = core.sessions as u64;
+    g.local_sessions = core.local_sessions as u64;
     if let Some(tls) = &shared.tls {
         g.auth_failed = tls.counts.failed.load(Ordering::Relaxed);
         g.outstanding_tls_handshakes = tls.counts.outstanding.load(Ordering::Relaxed);

@@ -50,6 +50,8 @@ pub enum ToWorker {
         timeout: i32,
         /// Where to note that it was heard of.
         heard: Heard,
+        /// Whether only reads are answered.
+        read_only: bool,
     },
     /// What the pipeline wants done.
     Output(Output),
@@ -213,9 +215,9 @@ impl Worker {
     fn take(self: &Rc<Self>, message: ToWorker, now: u64) {
         match message {
             ToWorker::Output(output) => self.output(output, now),
-            ToWorker::Session { conn, session, timeout, heard } => match self.conn(conn) {
+            ToWorker::Session { conn, session, timeout, heard, read_only } => match self.conn(conn) {
                 Some(c) => {
-                    c.settle(session, timeout, heard);
+                    c.settle(session, timeout, heard, read_only);
                     self.mark(&c);
                 }
                 // It left before its session was there.
@@ -251,7 +253,7 @@ impl Worker {
                 Serving::Yes => c.has_left(),
                 // A new leader will not know where such a client speaks now.
                 Serving::Held => c.is_silent(clock::mono()),
-                Serving::No => false,
+                Serving::No | Serving::ReadOnly => false,
             };
             if moved {
                 c.inner.borrow_mut().dead = true;

@@ -41,10 +41,36 @@ pub struct Settings {
     pub sync_limit: u32,
     /// Every learner gets a snapshot.
     pub force_snap: bool,
+    /// Committed bytes that are queued at once for a learner that joins.
+    pub join_bytes: usize,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
+    /// Followers serve observers.
+    pub observer_master: bool,
     /// The members.
     pub configs: Configs,
+}
+
+/// Where learners connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// At a leader.
+    Quorum,
+    /// At a follower.
+    Observers,
+}
+
+/// An attempt to connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Dial {
+    /// Its number.
+    pub attempt: u64,
+    /// Whom.
+    pub leader: usize,
+    /// Where.
+    pub port: Port,
+    /// Until when.
+    pub until: u64,
 }
 
 /// When an armed crash happens.
@@ -96,9 +122,9 @@ pub struct Live {
     /// What made it.
     pub chain: Chain,
     /// Whether the quorum port is open.
-    pub listening: bool,
-    /// Whom it dials: attempt, place, until when.
-    pub dial: Option<(u64, usize, u64)>,
+    pub listening: Option<Port>,
+    /// Whom it dials.
+    pub dial: Option<Dial>,
     /// Its connection to the leader.
     pub leader_link: Option<(u64, usize)>,
     /// Until when it is busy, us.
@@ -263,6 +289,10 @@ impl Member {
             multi_address: false,
             force_snap: s.force_snap,
             commit_log_count: None,
+            read_only: false,
+            observer_master: s.observer_master,
+            reconnect_delay_ms: 0,
+            join_bytes: s.join_bytes,
         };
         let pipeline = PipelineConfig {
             tick_ms: s.tick_ms,
@@ -276,7 +306,7 @@ impl Member {
             node,
             tree,
             chain,
-            listening: false,
+            listening: None,
             dial: None,
             leader_link: None,
             busy_until: w.now,
@@ -588,12 +618,13 @@ impl Member {
                 w.net.voices[at].unsent = Some(notification);
                 w.speak(self.index, to, self.departs(w));
             }
-            // Nobody is told to leave here.
-            Output::Left => {}
-            Output::Lead => self.running().listening = true,
+            // Nobody is told to leave here, nor to serve reads without a leader.
+            Output::Left | Output::ReadOnly => {}
+            Output::Lead => self.running().listening = Some(Port::Quorum),
+            Output::ServeObservers => self.running().listening = Some(Port::Observers),
             Output::StopLeading => {
                 let live = self.running();
-                live.listening = false;
+                live.listening = None;
                 for link in std::mem::take(&mut live.links) {
                     self.close_link(w, link);
                 }
@@ -618,10 +649,10 @@ impl Member {
                 self.close_link(w, link_place(link));
                 self.tell_later(w, Input::LinkDown(link));
             }
-            Output::StreamLog { link, after, upto } => {
+            Output::StreamLog { link, after, upto, activate } => {
                 for record in self.disk.after(after).to_vec() {
                     if record.zxid <= upto {
-                        for message in proposal_and_commit(record) {
+                        for message in proposal_and_commit(record, activate) {
                             self.send_down(w, link_place(link), ToLearner::Packet(message));
                         }
                     }
@@ -629,13 +660,14 @@ impl Member {
                 self.tell_later(w, Input::Streamed(link));
             }
             Output::StreamSnapshot { link, zxid } => self.stream_snapshot(w, link, zxid),
-            Output::Follow { attempt, leader } => {
+            Output::Follow { attempt, leader, observer_port } => {
                 let try_for = self.settings.tick_ms * u64::from(self.settings.init_limit) * 1000;
                 let (leader, until) = (usize::try_from(leader.0 - 1).expect("a member"), w.now + try_for);
                 let live = self.running();
                 live.snapshot = None;
                 live.came.clear();
-                live.dial = Some((attempt, leader, until));
+                let port = if observer_port { Port::Observers } else { Port::Quorum };
+                live.dial = Some(Dial { attempt, leader, port, until });
                 let at = self.departs(w) + w.delay();
                 w.at(at, Event::Dial(self.index, self.incarnation, attempt));
             }
@@ -971,7 +1003,8 @@ impl Member {
         if seen > live.tree.last_zxid() && !w.planted(Plant::LetPastClientsIn) {
             return self.close(w, conn);
         }
-        let input = zk_pipeline::Input::Connect { conn: ConnId(conn as u64), session, timeout };
+        let input =
+            zk_pipeline::Input::Connect { conn: ConnId(conn as u64), session, timeout, read_only: false };
         live.node.handle(now, Input::Client(input), &live.tree);
         self.outputs(w);
     }
@@ -1023,7 +1056,7 @@ impl Member {
         match output {
             P::Event(fired) if w.planted(Plant::LateEvents) => live.late.push(fired),
             P::Event(fired) => self.fire(w, &fired),
-            P::Session { conn, session, timeout } => {
+            P::Session { conn, session, timeout, .. } => {
                 let at = place(conn);
                 match live.conns.get_mut(&at) {
                     Some(served) => {

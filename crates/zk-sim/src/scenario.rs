@@ -5,6 +5,7 @@
 //! | step | what it does |
 //! |---|---|
 //! | `members 3`, `observers 1`, `snapshots` | first: the ensemble; a snapshot for every learner |
+//! | `masters` | first: followers serve the observers |
 //! | `start 1 2`, `crash 1 lost`, `crash 1 kept` | `lost`: with what is not synced |
 //! | `crash 1 lost before Persist`, `... after AppendSync` | at the first output of this name |
 //! | `disk 2 stop`, `disk 2 go`, `pause 2 3s` | its log is not synced; it does nothing |
@@ -89,7 +90,9 @@ impl Told {
             observers: size("observers ").unwrap_or(0),
             tick_ms: 200,
             force_snap: text.lines().any(|l| l.trim() == "snapshots"),
+            join_bytes: zab::leader::JOIN_BYTES,
             rebase: 0,
+            observer_master: text.lines().any(|l| l.trim() == "masters"),
         };
         let mut sim = Sim::new(1, shape, trace);
         sim.w.plant = plant;
@@ -110,7 +113,7 @@ impl Told {
 
     fn step(&mut self, words: &[&str]) -> Result<(), Failure> {
         match words {
-            ["members" | "observers", _] | ["snapshots"] => {}
+            ["members" | "observers", _] | ["snapshots" | "masters"] => {}
             ["start", who @ ..] => self.members(who)?.into_iter().for_each(|m| self.sim.restart(m)),
             ["crash", who, how, at @ ..] => self.crash(who, how, at)?,
             ["disk", who, go] => {

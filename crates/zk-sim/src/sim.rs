@@ -12,7 +12,7 @@ use zk_proto::PeerId;
 
 use crate::checks::{durable, ephemerals, liveness};
 use crate::clients::{Client, Mode, ToServer};
-use crate::member::{Item, Member, Settings};
+use crate::member::{Dial, Item, Member, Settings};
 use crate::net::{Held, Link, ToLeader, ToLearner};
 use crate::note;
 use crate::plant::Plant;
@@ -82,8 +82,12 @@ pub struct Shape {
     pub tick_ms: u64,
     /// Every learner gets a snapshot.
     pub force_snap: bool,
+    /// Committed bytes that are queued at once for a learner that joins.
+    pub join_bytes: usize,
     /// A thousandth of the slices after which the base follows the state.
     pub rebase: u64,
+    /// Followers serve observers.
+    pub observer_master: bool,
 }
 
 impl Sim {
@@ -97,7 +101,9 @@ impl Sim {
             init_limit: 10,
             sync_limit: 5,
             force_snap: shape.force_snap,
+            join_bytes: shape.join_bytes,
             rebase: shape.rebase,
+            observer_master: shape.observer_master,
             configs: configs.clone(),
         };
         let members = (0..n).map(|i| Member::new(i, settings.clone(), &mut w)).collect();
@@ -117,12 +123,16 @@ impl Sim {
     /// An ensemble and clients as a seed wants them.
     pub fn random(seed: u64, trace: bool) -> Self {
         let mut rng = crate::rng::Rng::new(seed ^ 0x5eed);
+        // Apart from the other choices, so that a seed keeps those.
+        let mut rng_of_joins = crate::rng::Rng::new(seed ^ 0x1013);
         let shape = Shape {
             voters: [3, 3, 3, 5, 4][rng.index(5)],
             observers: usize::from(rng.chance(300)),
             tick_ms: [100, 200, 500][rng.index(3)],
             force_snap: rng.chance(80),
+            join_bytes: [100, 1000, zab::leader::JOIN_BYTES][rng_of_joins.index(3)],
             rebase: rng.between(5, 100),
+            observer_master: seed.is_multiple_of(2),
         };
         let mut sim = Self::new(seed, shape, trace);
         sim.calm = rng.between(200_000, 4_000_000);
@@ -372,8 +382,9 @@ impl Sim {
             return;
         }
         let Some(live) = &self.members[m].live else { return };
-        let Some((_, leader, until)) = live.dial.filter(|(a, ..)| *a == attempt) else { return };
-        let listens = self.members[leader].live.as_ref().is_some_and(|l| l.listening);
+        let Some(dial) = live.dial.filter(|d| d.attempt == attempt) else { return };
+        let Dial { leader, port, until, .. } = dial;
+        let listens = self.members[leader].live.as_ref().is_some_and(|l| l.listening == Some(port));
         if !listens || !self.w.net.is_open(m, leader) {
             if self.w.now >= until {
                 return self.tell(m, Input::LeaderLost { attempt });

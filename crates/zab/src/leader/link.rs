@@ -1,10 +1,8 @@
 //! What the leader knows of one learner's connection.
 
-use std::collections::BTreeSet;
-
 use zk_proto::{PeerId, Zxid};
 
-/// How far a learner is. From `Syncing` on it gets all that happens.
+/// How far a learner is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// Has said nothing.
@@ -15,13 +13,16 @@ pub(super) enum Stage {
     AckEpoch,
     /// Waits for a quorum that is in the epoch.
     WaitEpochAcks,
+    /// Has more than the follower that serves it has heard of.
+    Ahead,
     /// Waits for the leader's log.
     FindInLog,
     /// Is sent the history; its next packet is the ACK of NEWLEADER.
     Syncing,
-    /// Has the history; the leader does not lead yet.
+    /// Has the history. The leader does not lead yet, or what was committed meanwhile is on
+    /// its way.
     Synced,
-    /// Serves.
+    /// Serves, and gets all that happens.
     Active,
 }
 
@@ -48,8 +49,8 @@ pub(super) struct Link {
     pub sync: Option<SyncKind>,
     /// Something long is on its way to it.
     pub streaming: bool,
-    /// Proposals that it acknowledged before NEWLEADER.
-    pub early: BTreeSet<Zxid>,
+    /// Up to where it was sent what is committed, until it gets all that happens.
+    pub sent: Zxid,
     /// The newest zxid that it has acknowledged.
     pub acked: Zxid,
     /// PINGs since it serves that it has not answered.
@@ -71,7 +72,7 @@ impl Link {
             alive_until: 0,
             sync: None,
             streaming: false,
-            early: BTreeSet::new(),
+            sent: Zxid::ZERO,
             acked: Zxid::ZERO,
             unanswered: 0,
             waits: None,
@@ -79,12 +80,8 @@ impl Link {
         }
     }
 
-    /// A proposal was sent. Only what a learner got after its ACK of NEWLEADER
-    /// has a time limit.
+    /// A proposal was sent, which has a time limit.
     pub fn sent(&mut self, zxid: Zxid, now: u64) {
-        if self.stage < Stage::Synced {
-            return;
-        }
         if self.waits.is_none() {
             self.waits = Some((zxid, now));
         } else {

@@ -43,6 +43,7 @@ fn leader_config() -> LeaderConfig {
         force_snap: false,
         max_snap_syncs: 1,
         max_diff_syncs: 1,
+        join_bytes: 2,
         reconfig_enabled: false,
     }
 }
@@ -351,7 +352,6 @@ fn before_it_leads_no_snapshot_is_forced() {
             StreamSnapshot { link: LinkId(2), zxid: Zxid(4294967301) }
             -> 2: NEWLEADER 0x200000000
         2: ACK 0x200000000
-            -> 2: UPTODATE 0xffffffffffffffff
         2: ACK 0x200000000
     "#]]);
 }
@@ -370,30 +370,32 @@ fn a_joining_learner_hears_what_is_under_way() {
             -> 2: DIFF 0x200000001
             -> 2: PROPOSAL 0x200000001
             -> 2: COMMIT 0x200000001
-            -> 2: PROPOSAL 0x200000002
             -> 2: NEWLEADER 0x200000000
         3: OBSERVERINFO 0x200000000
             -> 3: LEADERINFO 0x200000000
         3: ACKEPOCH 0x100000004
             Close { link: LinkId(3), why: "too many learners are being synced" }
         propose 0x200000003
-            -> 1,2: PROPOSAL 0x200000003
+            -> 1: PROPOSAL 0x200000003
         synced 0x200000003
         1: ACK 0x200000002
-            -> 1,2: COMMIT 0x200000002
+            -> 1: COMMIT 0x200000002
             Committed { upto: Zxid(8589934594) }
     "#]]);
-    // ZOOKEEPER-4685: an ack of a proposal comes before that of NEWLEADER. It
-    // counts, but not before.
+    // ZOOKEEPER-4685: an ack of the history may come before that of NEWLEADER.
     t.input(LeaderInput::LinkDown(LinkId(1)));
-    t.packet(2, ack(E2 + 3)).packet(2, ack(E2)).packet(2, ack(E2));
+    t.packet(2, ack(E2 + 1)).packet(2, ack(E2)).packet(2, ack(E2)).packet(2, ack(E2 + 3));
     t.check(expect![[r#"
-        2: ACK 0x200000003
+        2: ACK 0x200000001
         2: ACK 0x200000000
+            -> 2: PROPOSAL 0x200000002
+            -> 2: COMMIT 0x200000002
+            -> 2: PROPOSAL 0x200000003
             -> 2: UPTODATE 0xffffffffffffffff
+        2: ACK 0x200000000
+        2: ACK 0x200000003
             -> 2: COMMIT 0x200000003
             Committed { upto: Zxid(8589934595) }
-        2: ACK 0x200000000
     "#]]);
 }
 
@@ -415,7 +417,7 @@ fn the_log_is_asked() {
         2: ACKEPOCH 0x100000002
             FindInLog { link: LinkId(2), zxid: Zxid(4294967298) }
             -> 2: DIFF 0x100000005
-            StreamLog { link: LinkId(2), after: Zxid(4294967298), upto: Zxid(4294967300) }
+            StreamLog { link: LinkId(2), after: Zxid(4294967298), upto: Zxid(4294967300), activate: None }
             -> 2: PROPOSAL 0x100000005
             -> 2: COMMIT 0x100000005
             -> 2: NEWLEADER 0x200000000
@@ -434,11 +436,11 @@ fn acks_of_a_learner_that_comes_again_are_forgotten() {
         2: ACKEPOCH 0x200000001
             Close { link: LinkId(1), why: "the learner has come again" }
             -> 2: TRUNC 0x100000005
-            -> 2: PROPOSAL 0x200000001
             -> 2: NEWLEADER 0x200000000
         synced 0x200000001
         1: ACK 0x200000001
         2: ACK 0x200000000
+            -> 2: PROPOSAL 0x200000001
             -> 2: UPTODATE 0xffffffffffffffff
         2: ACK 0x200000001
             -> 2: COMMIT 0x200000001
@@ -685,10 +687,10 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
             -> 5: LEADERINFO 0x200000000
         5: ACKEPOCH 0x100000005
             -> 5: DIFF 0x100000005
-            -> 5: PROPOSAL 0x200000001
-            -> 5: PROPOSAL 0x200000002
             -> 5: NEWLEADER 0x200000000
         5: ACK 0x200000000
+            -> 5: PROPOSAL 0x200000001
+            -> 5: PROPOSAL 0x200000002
             -> 5: UPTODATE 0xffffffffffffffff
         5: ACK 0x200000000
         5: ACK 0x200000001
@@ -718,10 +720,10 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
             -> 6: COMMIT 0x200000001
             -> 6: PROPOSAL 0x200000002
             -> 6: COMMIT 0x200000002
-            -> 6: PROPOSAL 0x200000003
-            -> 6: PROPOSAL 0x200000004
             -> 6: NEWLEADER 0x200000000
         6: ACK 0x200000000
+            -> 6: PROPOSAL 0x200000003
+            -> 6: PROPOSAL 0x200000004
             -> 6: UPTODATE 0xffffffffffffffff
         6: ACK 0x200000000
         synced 0x200000004
@@ -815,4 +817,154 @@ fn a_leader_does_not_wait_for_ever_nor_without_voters() {
         stand aside
             Resign { why: "it was told to stand aside", successor: None }
     "#]]);
+}
+
+/// A leader with one follower; link 2 comes with nothing and is sent a snapshot.
+fn with_a_snapshot_under_way(observer: bool) -> Test {
+    let mut t = Test::new();
+    t.history = History::with_limits(4, 0);
+    (4..=5).for_each(|n| t.history.push(record(E1 + n)));
+    t.join(1, 2, false);
+    t.commit(1, 1);
+    t.up(2).packet(2, info(if observer { 4 } else { 1 }, observer, 2)).packet(2, ack_epoch(-1, -1));
+    t.quiet();
+    t
+}
+
+impl Test {
+    /// Link 1 and the leader have each of these.
+    fn commit(&mut self, from: i64, to: i64) -> &mut Self {
+        for n in from..=to {
+            self.propose(E2 + n).synced(E2 + n).packet(1, ack(E2 + n));
+        }
+        self
+    }
+}
+
+#[test]
+fn nothing_gathers_behind_a_snapshot() {
+    let mut t = with_a_snapshot_under_way(false);
+    t.commit(2, 20).propose(E2 + 21);
+    assert!(!t.out.contains("2:") && !t.out.contains(",2"), "{}", t.out);
+    t.quiet().input(LeaderInput::Streamed(LinkId(2))).packet(2, ack(E2)).commit(22, 22);
+    // The log is sent in steps that grow smaller, the last one from memory.
+    t.synced(E2 + 22).packet(1, ack(E2 + 21)).packet(1, ack(E2 + 22));
+    t.input(LeaderInput::Streamed(LinkId(2))).propose(E2 + 23);
+    t.check(expect![[r#"
+        2: ACK 0x200000000
+            StreamLog { link: LinkId(2), after: Zxid(8589934593), upto: Zxid(8589934612), activate: None }
+        propose 0x200000016
+            -> 1: PROPOSAL 0x200000016
+        synced 0x200000016
+        1: ACK 0x200000016
+        synced 0x200000016
+        1: ACK 0x200000015
+            -> 1: COMMIT 0x200000015
+            Committed { upto: Zxid(8589934613) }
+            -> 1: COMMIT 0x200000016
+            Committed { upto: Zxid(8589934614) }
+        1: ACK 0x200000016
+            -> 2: PROPOSAL 0x200000015
+            -> 2: COMMIT 0x200000015
+            -> 2: PROPOSAL 0x200000016
+            -> 2: COMMIT 0x200000016
+            -> 2: UPTODATE 0xffffffffffffffff
+        propose 0x200000017
+            -> 1,2: PROPOSAL 0x200000017
+    "#]]);
+    assert_eq!(t.leader.links[&LinkId(2)].stage, Stage::Active);
+    // A proposal that is sent on joining has its time as any other.
+    assert_eq!(t.leader.links[&LinkId(2)].waits_since(), Some(0));
+}
+
+#[test]
+fn an_observer_joins_behind_what_is_committed() {
+    let mut t = with_a_snapshot_under_way(true);
+    t.commit(2, 3).propose(E2 + 4).quiet();
+    t.input(LeaderInput::Streamed(LinkId(2))).packet(2, ack(E2)).synced(E2 + 4).packet(1, ack(E2 + 4));
+    t.check(expect![[r#"
+        2: ACK 0x200000000
+            -> 2: PROPOSAL 0x200000002
+            -> 2: COMMIT 0x200000002
+            -> 2: PROPOSAL 0x200000003
+            -> 2: COMMIT 0x200000003
+            -> 2: UPTODATE 0xffffffffffffffff
+        synced 0x200000004
+        1: ACK 0x200000004
+            -> 1: COMMIT 0x200000004
+            -> 2: INFORM 0x200000004
+            Committed { upto: Zxid(8589934596) }
+    "#]]);
+}
+
+#[test]
+fn what_the_memory_has_lost_comes_from_the_log() {
+    let mut t = with_a_snapshot_under_way(false);
+    t.leader.config.join_bytes = 1000;
+    t.commit(2, 6).quiet().input(LeaderInput::Streamed(LinkId(2))).packet(2, ack(E2));
+    t.check(expect![[r#"
+        2: ACK 0x200000000
+            StreamLog { link: LinkId(2), after: Zxid(8589934593), upto: Zxid(8589934598), activate: None }
+    "#]]);
+}
+
+#[test]
+fn a_stream_is_a_sign_of_life_and_ends_with_its_link() {
+    let mut t = with_a_snapshot_under_way(false);
+    t.commit(2, 20).input(LeaderInput::Streamed(LinkId(2))).packet(2, ack(E2)).quiet();
+    t.input(LeaderInput::LinkDown(LinkId(1)));
+    for now in (50..=550).step_by(50) {
+        t.tick(now);
+        if now % 200 == 0 {
+            t.leader.links.get_mut(&LinkId(2)).unwrap().streaming = true;
+            t.input(LeaderInput::Streamed(LinkId(2)));
+        }
+    }
+    assert!(t.leader.is_established());
+    t.input(LeaderInput::LinkDown(LinkId(2))).input(LeaderInput::Streamed(LinkId(2)));
+    for now in (600..=1100).step_by(50) {
+        t.tick(now);
+    }
+    assert!(!t.leader.is_established());
+}
+
+#[test]
+fn a_configuration_that_is_committed_behind_newleader_is_put_in_force() {
+    for join_bytes in [0, 1 << 20] {
+        let config = LeaderConfig { reconfig_enabled: true, join_bytes, ..leader_config() };
+        let mut t = Test::with(config, Configs::new(self::config(MEMBERS, 0)), E1 + 5);
+        t.join(1, 2, false);
+        t.up(2).packet(2, info(1, false, 2)).packet(2, ack_epoch(-1, -1));
+        let zxid = Zxid(E2 + 1);
+        let new = self::config(MEMBERS, zxid.0);
+        let bytes = reconfig_txn(&new);
+        t.leader.propose(0, Record { zxid, bytes }, Some(new));
+        t.synced(zxid.0).packet(1, ack(zxid.0)).input(LeaderInput::Streamed(LinkId(2))).quiet();
+        t.packet(2, ack(E2));
+        let (from_log, activates) = match join_bytes {
+            0 => (
+                "StreamLog { link: LinkId(2), after: Zxid(4294967301), upto: Zxid(8589934593), activate: Some(PeerId(3)) }",
+                false,
+            ),
+            _ => ("UPTODATE", true),
+        };
+        assert!(t.out.contains(from_log), "{}", t.out);
+        assert_eq!(
+            t.out.contains("-> 2: COMMITANDACTIVATE 0x200000001 designated 3"),
+            activates,
+            "{}",
+            t.out
+        );
+    }
+}
+
+fn reconfig_txn(config: &EnsembleConfig) -> Bytes {
+    use zk_proto::txn::{LogEntry, Txn, TxnHeader};
+    let (session, cxid, op) = (SessionId(1), Xid(1), OpCode::Reconfig);
+    let header = TxnHeader { session, cxid, zxid: config.version, time: 1, op };
+    let data = Some(config.to_text().into());
+    let txn = Txn::SetData { path: "/zookeeper/config".into(), data, version: -1 };
+    let mut out = BytesMut::new();
+    LogEntry { header, txn, digest: None }.encode(&mut out);
+    out.freeze()
 }

@@ -192,34 +192,35 @@ fn a_diff_is_durable_before_the_epoch_and_the_epoch_before_the_ack() {
         &mut l,
         inputs,
         expect![[r#"
-        Connected
-            INFO observer=false 0x1
-        LEADERINFO 0x200000000
-            StoreAcceptedEpoch(Epoch(2))
-            ACKEPOCH 0x100000005 1
-        DIFF 0x100000006
-        PROPOSAL 0x100000006
-        COMMIT 0x100000006
-        PROPOSAL 0x200000001
-        PROPOSAL 0x200000002
-        NEWLEADER 0x200000000
-            append and sync 0x100000006
-            StoreCurrentEpoch(Epoch(2))
-            ACK 0x200000000
-        COMMIT 0x200000001
-        UPTODATE 0xffffffffffffffff
-            Commit { upto: Zxid(4294967302) }
-            ACK 0x200000000
-            Serve { epoch: Epoch(2) }
-            append 0x200000001 0x200000002
-            Commit { upto: Zxid(8589934593) }
-        Synced { upto: Zxid(8589934593) }
-            ACK 0x200000001
-        COMMIT 0x200000002
-            Commit { upto: Zxid(8589934594) }
-        Synced { upto: Zxid(8589934594) }
-            ACK 0x200000002
-    "#]],
+            Connected
+                INFO observer=false 0x1
+            LEADERINFO 0x200000000
+                StoreAcceptedEpoch(Epoch(2))
+                ACKEPOCH 0x100000005 1
+            DIFF 0x100000006
+            PROPOSAL 0x100000006
+            COMMIT 0x100000006
+            PROPOSAL 0x200000001
+            PROPOSAL 0x200000002
+            NEWLEADER 0x200000000
+                append and sync 0x100000006
+                StoreCurrentEpoch(Epoch(2))
+                ACK 0x200000000
+            COMMIT 0x200000001
+                Commit { upto: Zxid(4294967302) }
+                append 0x200000001
+                Commit { upto: Zxid(8589934593) }
+            UPTODATE 0xffffffffffffffff
+                ACK 0x200000000
+                Serve { epoch: Epoch(2) }
+                append 0x200000002
+            Synced { upto: Zxid(8589934593) }
+                ACK 0x200000001
+            COMMIT 0x200000002
+                Commit { upto: Zxid(8589934594) }
+            Synced { upto: Zxid(8589934594) }
+                ACK 0x200000002
+        "#]],
     );
 }
 
@@ -496,13 +497,16 @@ fn it_waits_initlimit_and_then_synclimit() {
     assert_eq!(l.deadline(), Some(1150));
     l.handle(200, LearnerInput::Packet(FromLeader::Diff { zxid: Zxid(0) }));
     l.handle(300, LearnerInput::Packet(new_leader(2)));
-    assert_eq!(l.deadline(), Some(800));
+    // To make a snapshot durable takes a while, and the leader waits for the ACK.
+    assert_eq!(l.deadline(), Some(1800));
+    l.handle(350, LearnerInput::Packet(FromLeader::Ping { zxid: Zxid(0) }));
+    assert_eq!(l.deadline(), Some(850));
     l.handle(400, LearnerInput::Synced { upto: Zxid(0) });
-    l.tick(799);
+    l.tick(849);
     l.take_outputs();
-    l.tick(800);
+    l.tick(850);
     assert_eq!(l.take_outputs(), [LearnerOutput::Leave { why: "no packet in time" }]);
-    l.handle(801, LearnerInput::Packet(FromLeader::UpToDate));
+    l.handle(851, LearnerInput::Packet(FromLeader::UpToDate));
     assert_eq!(l.take_outputs(), []);
 }
 
@@ -541,29 +545,29 @@ fn a_configuration_takes_effect_with_its_commit() {
         &mut l,
         inputs,
         expect![[r#"
-        DIFF 0x100000005
-        NEWLEADER 0x200000000
-            seen config 0x200000000
-            StoreCurrentEpoch(Epoch(2))
-            ACK 0x200000000
-        UPTODATE 0xffffffffffffffff
-            activate config 0x200000000 None
-            ACK 0x200000000
-            Serve { epoch: Epoch(2) }
-        PROPOSAL 0x200000001
-            seen config 0x200000001
-            append 0x200000001
-        COMMITANDACTIVATE 0x200000001
-            Commit { upto: Zxid(8589934593) }
-            activate config 0x200000001 Some(PeerId(3))
-        PROPOSAL 0x200000002
-            seen config 0x200000002
-            append 0x200000002
-        COMMITANDACTIVATE 0x200000002
-            Commit { upto: Zxid(8589934594) }
-            activate config 0x200000002 Some(PeerId(3))
-            Leave { why: "the configuration changes a role" }
-    "#]],
+            DIFF 0x100000005
+            NEWLEADER 0x200000000
+                seen config 0x200000000
+                StoreCurrentEpoch(Epoch(2))
+                ACK 0x200000000
+            UPTODATE 0xffffffffffffffff
+                activate config 0x200000000 None
+                ACK 0x200000000
+                Serve { epoch: Epoch(2) }
+            PROPOSAL 0x200000001
+                seen config 0x200000001
+                append 0x200000001
+            COMMITANDACTIVATE 0x200000001
+                CommitAndActivate { zxid: Zxid(8589934593), designated: PeerId(3) }
+                activate config 0x200000001 Some(PeerId(3))
+            PROPOSAL 0x200000002
+                seen config 0x200000002
+                append 0x200000002
+            COMMITANDACTIVATE 0x200000002
+                CommitAndActivate { zxid: Zxid(8589934594), designated: PeerId(3) }
+                activate config 0x200000002 Some(PeerId(3))
+                Leave { why: "the configuration changes a role" }
+        "#]],
     );
 }
 
@@ -582,19 +586,120 @@ fn a_configuration_that_is_only_proposed_waits_for_its_commit() {
         &mut l,
         inputs,
         expect![[r#"
-        DIFF 0x100000005
-        PROPOSAL 0x200000001
-            seen config 0x200000001
-        NEWLEADER 0x200000000
-            StoreCurrentEpoch(Epoch(2))
-            ACK 0x200000000
-        UPTODATE 0xffffffffffffffff
-            ACK 0x200000000
-            Serve { epoch: Epoch(2) }
-            append 0x200000001
-        COMMITANDACTIVATE 0x200000001
-            Commit { upto: Zxid(8589934593) }
-            activate config 0x200000001 Some(PeerId(1))
-    "#]],
+            DIFF 0x100000005
+            PROPOSAL 0x200000001
+                seen config 0x200000001
+            NEWLEADER 0x200000000
+                StoreCurrentEpoch(Epoch(2))
+                ACK 0x200000000
+            UPTODATE 0xffffffffffffffff
+                ACK 0x200000000
+                Serve { epoch: Epoch(2) }
+                append 0x200000001
+            COMMITANDACTIVATE 0x200000001
+                CommitAndActivate { zxid: Zxid(8589934593), designated: PeerId(1) }
+                activate config 0x200000001 Some(PeerId(1))
+        "#]],
     );
+}
+
+#[test]
+fn a_committed_configuration_does_not_wait_for_the_one_that_is_proposed_behind_it() {
+    for activated in [true, false] {
+        let mut l = registered(false, E1 + 5);
+        let (first, second) = (Zxid(E2 + 1), Zxid(E2 + 2));
+        let commit = match activated {
+            true => FromLeader::CommitAndActivate { zxid: first, designated: PeerId(3) },
+            false => commit(first.0),
+        };
+        for packet in [
+            FromLeader::Diff { zxid: first },
+            FromLeader::Proposal { zxid: first, txn: reconfig(first.0, false) },
+            commit,
+            FromLeader::Proposal { zxid: second, txn: reconfig(second.0, false) },
+            FromLeader::NewLeader { zxid: Zxid(E2), config: Some(text(second.0, false).into()) },
+            FromLeader::UpToDate,
+        ] {
+            l.handle(0, LearnerInput::Packet(packet));
+        }
+        assert!(l.is_serving());
+        assert_eq!(l.configs().active.version, first);
+        assert_eq!(l.configs().last_seen.as_ref().map(|c| c.version), Some(second));
+        let commit = FromLeader::CommitAndActivate { zxid: second, designated: PeerId(3) };
+        l.handle(0, LearnerInput::Packet(commit));
+        assert_eq!(l.configs().active.version, second);
+    }
+}
+
+#[test]
+fn behind_newleader_nothing_committed_gathers() {
+    for observer in [false, true] {
+        let mut l = registered(observer, E1 + 5);
+        let mut inputs = packets([
+            FromLeader::Diff { zxid: Zxid(E1 + 6) },
+            proposal(E1 + 6),
+            commit(E1 + 6),
+            new_leader(2),
+            proposal(E2 + 1),
+            commit(E2 + 1),
+            proposal(E2 + 2),
+            commit(E2 + 2),
+            proposal(E2 + 3),
+        ]);
+        inputs.push(LearnerInput::Synced { upto: Zxid(E2 + 2) });
+        inputs.extend(packets([FromLeader::UpToDate]));
+        let expected = match observer {
+            false => expect![[r#"
+                DIFF 0x100000006
+                PROPOSAL 0x100000006
+                COMMIT 0x100000006
+                NEWLEADER 0x200000000
+                    append and sync 0x100000006
+                    StoreCurrentEpoch(Epoch(2))
+                    ACK 0x200000000
+                PROPOSAL 0x200000001
+                COMMIT 0x200000001
+                    Commit { upto: Zxid(4294967302) }
+                    append 0x200000001
+                    Commit { upto: Zxid(8589934593) }
+                PROPOSAL 0x200000002
+                COMMIT 0x200000002
+                    append 0x200000002
+                    Commit { upto: Zxid(8589934594) }
+                PROPOSAL 0x200000003
+                Synced { upto: Zxid(8589934594) }
+                    ACK 0x200000001
+                    ACK 0x200000002
+                UPTODATE 0xffffffffffffffff
+                    ACK 0x200000000
+                    Serve { epoch: Epoch(2) }
+                    append 0x200000003
+            "#]],
+            true => expect![[r#"
+                DIFF 0x100000006
+                PROPOSAL 0x100000006
+                COMMIT 0x100000006
+                NEWLEADER 0x200000000
+                    append and sync 0x100000006
+                    StoreCurrentEpoch(Epoch(2))
+                    ACK 0x200000000
+                PROPOSAL 0x200000001
+                COMMIT 0x200000001
+                    Commit { upto: Zxid(4294967302) }
+                    append 0x200000001
+                    Commit { upto: Zxid(8589934593) }
+                PROPOSAL 0x200000002
+                COMMIT 0x200000002
+                    append 0x200000002
+                    Commit { upto: Zxid(8589934594) }
+                PROPOSAL 0x200000003
+                Synced { upto: Zxid(8589934594) }
+                UPTODATE 0xffffffffffffffff
+                    ACK 0x200000000
+                    Serve { epoch: Epoch(2) }
+                    append 0x200000003
+            "#]],
+        };
+        check(&mut l, inputs, expected);
+    }
 }

@@ -193,9 +193,13 @@ fn conf_member(out: &mut Out, member: &ConfMember) {
 /// (ref: DumpCommand)
 fn dump(out: &mut Out, serving: &Serving) {
     out.line("SessionTracker dump:");
+    if let Some(local) = &serving.local_sessions {
+        out.put("Local Session ");
+        buckets(out, local, |session| format!("{session:#x}"));
+    }
     match &serving.sessions {
         Sessions::Tracked(expiry) => {
-            out.put("Session ");
+            out.put(if serving.local_sessions.is_some() { "Global Session " } else { "Session " });
             buckets(out, expiry, |session| format!("{session:#x}"));
         }
         Sessions::Global(sessions) => {

@@ -392,6 +392,48 @@ fn dump_of_a_learner() {
 }
 
 #[test]
+fn dump_with_local_sessions() {
+    let local =
+        Expiry { known: 2, buckets: vec![(1_795_262_950_000, vec![C]), (1_795_262_974_000, vec![A])] };
+    let of = |sessions| Serving { sessions, local_sessions: Some(local.clone()), ..Serving::default() };
+    check(
+        Word::Dump,
+        of(Sessions::Global(vec![(0x0100_0023_821b_0000, 5000)])),
+        expect![[r#"
+            SessionTracker dump:
+            Local Session Sets (2)/(2):
+            1 expire at Sat Nov 21 12:09:10 UTC 2026:
+            	0x100000faaff0002
+            1 expire at Sat Nov 21 12:09:34 UTC 2026:
+            	0x100000faaff0000
+            Global Sessions(1):
+            0x1000023821b0000	5000ms
+            ephemeral nodes dump:
+            Sessions with Ephemerals (0):
+            Connections dump:
+            Connections Sets (0)/(0):
+        "#]],
+    );
+    check(
+        Word::Dump,
+        of(Sessions::default()),
+        expect![[r#"
+            SessionTracker dump:
+            Local Session Sets (2)/(2):
+            1 expire at Sat Nov 21 12:09:10 UTC 2026:
+            	0x100000faaff0002
+            1 expire at Sat Nov 21 12:09:34 UTC 2026:
+            	0x100000faaff0000
+            Global Session Sets (0)/(0):
+            ephemeral nodes dump:
+            Sessions with Ephemerals (0):
+            Connections dump:
+            Connections Sets (0)/(0):
+        "#]],
+    );
+}
+
+#[test]
 fn watches() {
     check(
         Word::Wchs,

@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use jute::{DecodeError, Reader, Writer};
 
-use super::{QuorumError, cut, too_long};
+use super::{QuorumError, too_long};
 use crate::{AuthId, Epoch, OpCode, PeerId, SessionId, Xid, Zxid, limits};
 
 macro_rules! kinds {
@@ -104,8 +104,11 @@ impl QuorumPacket {
     /// stream's buffer. `max_len`: longest buffer or string,
     /// `jute.maxbuffer` plus its extra size.
     pub fn decode(buf: &mut BytesMut, max_len: usize) -> Result<Option<Self>, QuorumError> {
-        let Some(packet) = cut(buf, max_len, skip)? else { return Ok(None) };
-        let mut r = Reader::with_max_len(&packet, max_len);
+        PacketReader::default().next(buf, max_len)
+    }
+
+    fn of(packet: &Bytes, max_len: usize) -> Result<Self, DecodeError> {
+        let mut r = Reader::with_max_len(packet, max_len);
         let kind = r.int()?;
         let zxid = Zxid(r.long()?);
         let data = r.buffer()?.map(|d| packet.slice_ref(d));
@@ -113,7 +116,7 @@ impl QuorumPacket {
             let scheme = r.string()?.unwrap_or_default().into_owned();
             Ok(AuthId { scheme, id: r.string()?.unwrap_or_default().into_owned() })
         })?;
-        Ok(Some(Self { kind, zxid, data, authinfo }))
+        Ok(Self { kind, zxid, data, authinfo })
     }
 
     /// Writes the packet.
@@ -137,20 +140,58 @@ impl QuorumPacket {
     }
 }
 
-/// Passes over a packet without taking memory for it.
-fn skip(r: &mut Reader<'_>) -> Result<(), DecodeError> {
-    r.take(12)?;
-    r.buffer()?;
-    let before = r.remaining();
-    for _ in 0..r.count()?.unwrap_or(0) {
-        r.buffer()?;
-        r.buffer()?;
-        let len = before - r.remaining();
-        if len > limits::MAX_AUTHINFO {
-            return Err(too_long(len));
+/// Takes packets from a stream as it comes. What it has passed over of an incomplete packet
+/// it does not look at again, and it takes no memory for it: a list of identities may be
+/// long and come in small pieces.
+#[derive(Debug, Default)]
+pub struct PacketReader {
+    /// Bytes of the packet at the front that are known to be complete.
+    passed: usize,
+    /// Where its identities begin and how many are still to come, once that is known.
+    identities: Option<(usize, usize)>,
+}
+
+impl PacketReader {
+    /// As [`QuorumPacket::decode`]. Between two calls only the end of `buf` may change, as long
+    /// as there was no packet.
+    pub fn next(&mut self, buf: &mut BytesMut, max_len: usize) -> Result<Option<QuorumPacket>, QuorumError> {
+        match self.pass(buf, max_len) {
+            Ok(()) => {}
+            Err(DecodeError::Short { .. }) => return Ok(None),
+            Err(e) => return Err(e.into()),
         }
+        let packet = buf.split_to(std::mem::take(self).passed).freeze();
+        Ok(Some(QuorumPacket::of(&packet, max_len)?))
     }
-    Ok(())
+
+    fn pass(&mut self, buf: &[u8], max_len: usize) -> Result<(), DecodeError> {
+        let rest = buf.get(self.passed..).unwrap_or_default();
+        let mut r = Reader::with_max_len(rest, max_len);
+        let (begin, mut left) = match self.identities {
+            Some(identities) => identities,
+            None => {
+                r.take(12)?;
+                r.buffer()?;
+                let begin = buf.len() - r.remaining();
+                let count = r.count()?.unwrap_or(0);
+                self.passed = buf.len() - r.remaining();
+                self.identities = Some((begin, count));
+                (begin, count)
+            }
+        };
+        while left > 0 {
+            r.buffer()?;
+            r.buffer()?;
+            left -= 1;
+            self.passed = buf.len() - r.remaining();
+            self.identities = Some((begin, left));
+            let len = self.passed - begin;
+            if len > limits::MAX_AUTHINFO {
+                return Err(too_long(len));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Who a learner is. Each field may be missing from some point on: learners
@@ -561,6 +602,28 @@ mod tests {
         bytes.put_u8(7);
         assert_eq!(QuorumPacket::decode(&mut bytes, MAX), Ok(Some(p)));
         assert_eq!(bytes[..], [7]);
+    }
+
+    #[test]
+    fn identities_that_come_piece_by_piece_are_passed_once() {
+        const LONGEST: usize = 4 + 2 + 4 + 10;
+        let ids: Vec<_> = (0..1000).map(|n| AuthId::new("ip", &format!("10.0.0.{n}"))).collect();
+        let p = QuorumPacket { authinfo: Some(ids), ..packet(PacketKind::Request, b"abc") };
+        let mut bytes = BytesMut::new();
+        p.encode(&mut bytes);
+        p.encode(&mut bytes);
+        let (mut reader, mut buf, mut came) = (PacketReader::default(), BytesMut::new(), 0);
+        for byte in bytes {
+            buf.put_u8(byte);
+            let packet = reader.next(&mut buf, MAX).unwrap();
+            if let Some(packet) = packet {
+                assert!(packet == p && buf.is_empty() && reader.passed == 0);
+                came += 1;
+            } else if buf.len() > 4 + 8 + 7 + 4 {
+                assert!(buf.len() - reader.passed < LONGEST);
+            }
+        }
+        assert_eq!(came, 2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The quorum port of a leader: links to learners. ref: Leader.LearnerCnxAcceptor,
+//! The quorum port of a leader, or a follower's port for observers: links to learners. ref: Leader.LearnerCnxAcceptor,
 //! LearnerHandler.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zk_proto::quorum::packet::{FromLearner, QuorumPacket};
+use zk_proto::quorum::packet::{FromLearner, PacketReader, QuorumPacket};
 
 use super::election::Common;
 use super::link::{End, OutQueue, decode_all};
@@ -52,14 +52,9 @@ impl Leader {
         Self { config, common, listeners: Listeners::default(), links: BTreeMap::new(), last: 0 }
     }
 
-    /// Opens the port.
-    pub fn open(&mut self, addresses: &[(String, u16)]) {
-        let opening = Opening {
-            port: Port::Quorum,
-            on_all: self.config.listen_on_all,
-            tries: limits::LEAD_BIND_TRIES,
-            pause: limits::LEAD_BIND_PAUSE,
-        };
+    /// Opens the port; for `tries` and `pause` see [`Opening`].
+    pub fn open(&mut self, addresses: &[(String, u16)], tries: u32, pause: Duration) {
+        let opening = Opening { port: Port::Quorum, on_all: self.config.listen_on_all, tries, pause };
         let admission = Admission {
             // That of the opening below.
             generation: self.listeners.generation + 1,
@@ -250,8 +245,9 @@ impl LinkTask {
     ) -> Result<std::convert::Infallible, End> {
         let link = self.id;
         let mut messages = vec![first];
+        let mut packets = PacketReader::default();
         loop {
-            let decoded = decode_all(&mut buf, self.max_packet, |packet| {
+            let decoded = decode_all(&mut packets, &mut buf, self.max_packet, |packet| {
                 match FromLearner::from_packet(packet) {
                     Ok(message) => messages.push(message),
                     // ref: LearnerHandler.run, the switch's default.

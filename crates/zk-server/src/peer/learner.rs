@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use zk_proto::quorum::packet::{FromLeader, QuorumPacket};
+use zk_proto::quorum::packet::{FromLeader, PacketReader, QuorumPacket};
 use zk_proto::quorum::snap::SnapReader;
 use zk_proto::txn::LogEntry;
 use zk_proto::{PeerId, Zxid};
@@ -137,10 +137,11 @@ impl LearnerTask {
         reader: &mut (impl AsyncRead + Unpin),
         buf: &mut BytesMut,
     ) -> Result<Infallible, End> {
+        let mut packets = PacketReader::default();
         loop {
             let mut messages = Vec::new();
             let mut snap = None;
-            let decoded = decode_all(buf, self.config.max_packet, |packet| {
+            let decoded = decode_all(&mut packets, buf, self.config.max_packet, |packet| {
                 match decode(packet)? {
                     Some(FromLeader::Snap { zxid }) => snap = Some(zxid),
                     Some(message) => messages.push(LeaderMessage::Packet(message)),

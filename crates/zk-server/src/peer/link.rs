@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use zk_proto::quorum::QuorumError;
-use zk_proto::quorum::packet::QuorumPacket;
+use zk_proto::quorum::packet::{PacketReader, QuorumPacket};
 
 use super::events::{Events, Gone};
 use super::{LinkId, PeerEvent, StreamSource};
@@ -51,14 +51,15 @@ impl From<QuorumError> for End {
     }
 }
 
-/// Takes all complete packets from the front of `buf`, up to one that `stop`
+/// Takes all complete packets from the front of `buf`, up to one that `take`
 /// asks to stop behind. What is no packet comes last.
 pub fn decode_all(
+    reader: &mut PacketReader,
     buf: &mut BytesMut,
     max_len: usize,
     mut take: impl FnMut(&QuorumPacket) -> Result<bool, End>,
 ) -> Result<(), End> {
-    while let Some(packet) = QuorumPacket::decode(buf, max_len)? {
+    while let Some(packet) = reader.next(buf, max_len)? {
         if take(&packet)? {
             break;
         }

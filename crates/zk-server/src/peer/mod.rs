@@ -8,7 +8,8 @@
 //!   member, kept by the rule that the larger id is the initiator (`election`);
 //! - the quorum port: links to learners while this member leads (`leader`), or
 //!   the one link to the leader while it does not (`learner`). What both sides
-//!   do with a link's bytes is in `link`.
+//!   do with a link's bytes is in `link`. A follower that serves observers has
+//!   their port open in its place.
 //!
 //! Who waits for whom: a socket's reader waits while the channel of events is
 //! full, and so stops reading. The thread's main loop waits for nothing but
@@ -132,7 +133,10 @@ pub enum PeerCommand {
     /// Binds the quorum port and accepts learners.
     /// Answered by [`PeerEvent::QuorumPort`].
     Lead(Vec<(String, u16)>),
-    /// Closes the quorum port and all links, each with its [`PeerEvent::LinkDown`].
+    /// Binds the port for observers in place of the quorum port, as often as it takes.
+    /// Answered by [`PeerEvent::QuorumPort`].
+    ServeObservers(Vec<(String, u16)>),
+    /// Closes that port and all links, each with its [`PeerEvent::LinkDown`].
     StopLeading,
     /// Queues bytes for some learners.
     ToLearners {

@@ -212,7 +212,12 @@ async fn bind(opening: Opening, endpoint: &Endpoint) -> io::Result<TcpListener> 
         if opening.tries != 0 && tries >= opening.tries {
             return Err(error);
         }
-        tracing::debug!(port = ?opening.port, ?endpoint, "cannot listen yet: {error}");
+        // Who tries for ever has nobody else to tell.
+        if opening.tries == 0 && tries == 1 {
+            tracing::warn!(port = ?opening.port, ?endpoint, "cannot listen yet: {error}");
+        } else {
+            tracing::debug!(port = ?opening.port, ?endpoint, "cannot listen yet: {error}");
+        }
         sleep(opening.pause).await;
     }
 }

@@ -188,7 +188,11 @@ impl Peers {
             PeerCommand::Notify { to, notification } => {
                 self.election.notify(to, &notification, &mut self.outbox);
             }
-            PeerCommand::Lead(addresses) => self.leader.open(&addresses),
+            PeerCommand::Lead(addresses) => {
+                self.leader.open(&addresses, limits::LEAD_BIND_TRIES, limits::LEAD_BIND_PAUSE);
+            }
+            // differs: Java's follower leaves its leader when this port cannot be bound.
+            PeerCommand::ServeObservers(addresses) => self.leader.open(&addresses, 0, limits::BIND_PAUSE),
             PeerCommand::StopLeading => self.leader.close(),
             PeerCommand::ToLearners { links, packets } => self.leader.send(&links, &packets),
             PeerCommand::Stream { link, source } => self.leader.stream(link, source),
