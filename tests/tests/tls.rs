@@ -303,7 +303,8 @@ fn one_java_client(authority: &Authority, kind: &str, server: &str, client: &str
     let lines =
         ["create /mine secret auth:me:cdrwa", "getAcl /mine", "get /mine", "whoami"].map(str::to_owned);
     let text = zk_cli_with(at, &properties, &lines)?;
-    for expected in ["'x509,'CN=client,O=zkd\\, tests", "secret", "x509: CN=client,O=zkd\\, tests"] {
+    // In lists the tool writes a comma as a number.
+    for expected in ["'x509,'CN=client%2CO=zkd\\%2C tests", "secret", "x509: CN=client,O=zkd\\, tests"] {
         ensure!(text.contains(expected), "no {expected} in\n{text}");
     }
     Ok(())

@@ -31,8 +31,9 @@ pub type List = Arc<CertRevocationList<'static>>;
 pub struct Lists(Mutex<HashMap<String, (Instant, List)>>);
 
 impl Lists {
-    /// The lists of a chain. One that cannot be had is missing, or an old one as long as it is in
-    /// date; whoever checks the chain finds out.
+    /// The lists of a chain that is trusted, since they are fetched from where it says. One that
+    /// cannot be had is missing, or an old one as long as it is in date; whoever checks the chain
+    /// finds out.
     pub async fn of(&self, chain: &[CertificateDer<'_>]) -> Vec<List> {
         let mut found = Vec::new();
         for address in chain.iter().flat_map(|c| names::revocation_lists(c)) {

@@ -180,9 +180,14 @@ impl Side {
             return Err(format!("its certificate is for none of {}", hosts.join(", ")));
         }
         if let Some(trust) = self.context().trust.as_ref().filter(|_| self.settings.crl) {
-            let lists = self.lists.of(chain).await;
+            let now = UnixTime::now();
+            let path = trust.verify(certificate, others, shown, now, None).map_err(|e| e.to_string())?;
+            if path.is_empty() {
+                return Ok(());
+            }
+            let lists = self.lists.of(&path).await;
             let lists: Vec<_> = lists.iter().map(|l| &**l).collect();
-            let checked = trust.verify(certificate, others, shown, UnixTime::now(), Some(&lists));
+            let checked = trust.verify(certificate, others, shown, now, Some(&lists));
             checked.map_err(|e| e.to_string())?;
         }
         Ok(())

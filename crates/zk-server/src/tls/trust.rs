@@ -52,6 +52,9 @@ impl Trust {
     ///
     /// A certificate that is itself in the trust store is trusted as it is, as in Java.
     /// (ref: sun.security.validator.PKIXValidator.engineValidate)
+    ///
+    /// Returns what stands between it and the store: of all certificates that were shown only
+    /// these come from somebody who is trusted.
     pub fn verify(
         &self,
         certificate: &CertificateDer<'_>,
@@ -59,9 +62,9 @@ impl Trust {
         shown: Shown,
         now: UnixTime,
         lists: Option<&[&CertRevocationList<'_>]>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<CertificateDer<'static>>, Error> {
         if self.certificates.iter().any(|known| known == certificate) {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let end = EndEntityCert::try_from(certificate).map_err(error)?;
         let usage = match shown {
@@ -76,9 +79,11 @@ impl Trust {
                 Some(options.with_expiration_policy(ExpirationPolicy::Enforce).build())
             }
         };
-        end.verify_for_usage(self.algorithms.all, &self.anchors, others, now, usage, revocation, None)
+        let path = end
+            .verify_for_usage(self.algorithms.all, &self.anchors, others, now, usage, revocation, None)
             .map_err(error)?;
-        Ok(())
+        let between = path.intermediate_certificates().map(|c| c.der().into_owned());
+        Ok([certificate.clone().into_owned()].into_iter().chain(between).collect())
     }
 }
 
