@@ -87,7 +87,8 @@ fn zxid(e: &Ensemble) -> anyhow::Result<i64> {
 /// All members show what the last one shows.
 fn settle(e: &Ensemble) -> anyhow::Result<()> {
     for i in 0..e.len() {
-        Conn::open(e.addr(i), LONG)?.sync("/").and_then(|r| Ok(ensure!(r.err == 0, "sync {}", r.err)))?;
+        let reply = Conn::open(e.addr(i), LONG)?.sync("/")?;
+        ensure!(reply.err == 0, "sync {}", reply.err);
     }
     Ok(())
 }
