@@ -70,7 +70,7 @@ pub fn request(bytes: &[u8]) {
         Input::Connect { conn, session: SessionId::NONE, timeout: 4000, read_only: false },
         &tree,
     );
-    let Some(session) = pipeline.sessions().by_expiry().flat_map(|(_, s)| s).next() else { return };
+    let Some(session) = pipeline.sessions().by_expiry(false).flat_map(|(_, s)| s).next() else { return };
     let ids: Arc<[AuthId]> = Arc::new([AuthId::new("digest", "a:b")]);
     let mut effects = Effects::default();
     let mut rest = bytes;

@@ -36,7 +36,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "zk-node",
         ],
     ),
-    ("zkd", &["zk-config", "zk-server", "zk-storage", "zk-admin", "zk-proto", "zk-tree"]),
+    ("zk-client", &["zk-proto"]),
+    ("zkd", &["zk-config", "zk-server", "zk-storage", "zk-admin", "zk-client", "zk-proto", "zk-tree"]),
     ("zk-testkit", &["jute", "zk-proto"]),
 ];
 

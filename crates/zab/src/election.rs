@@ -45,6 +45,9 @@ const MAX_STRANGERS: usize = 255;
 /// all rounds, and who is asked by an older round answers.
 const GATHERING_ROUND: i64 = 0;
 
+/// Whom a member wants to lead that has no vote.
+const NOBODY: PeerId = PeerId(i64::MIN);
+
 /// How often such a member asks, in the shortest intervals of silence.
 const GATHERING_INTERVALS: u64 = 5;
 
@@ -168,6 +171,8 @@ struct Search {
     strangers: BTreeSet<PeerId>,
     /// Until it has a vote: when each voter without one was heard of.
     gathering: Option<BTreeMap<PeerId, u64>>,
+    /// Every voter was heard once: from when on what they say counts.
+    again_from: Option<u64>,
 }
 
 /// What a search waits for. A message that comes earlier starts the time anew.
@@ -422,6 +427,7 @@ impl Election {
         self.phase = Phase::Looking(Search {
             proposal: if gathers { self.no_vote() } else { self.initial_vote() },
             gathering: gathers.then(BTreeMap::new),
+            again_from: None,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
             interval_ms,
@@ -458,9 +464,7 @@ impl Election {
         let leader = preferred.unwrap_or(self.config.me);
         match self.configs.active.is_voter(self.config.me) {
             true => Vote { leader, zxid: self.own.0, round, peer_epoch: self.own.1 },
-            false => {
-                Vote { leader: PeerId(i64::MIN), zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) }
-            }
+            false => Vote { leader: NOBODY, zxid: Zxid(i64::MIN), round, peer_epoch: Epoch(i64::MIN) },
         }
     }
 
@@ -554,7 +558,9 @@ impl Election {
     fn hear(&mut self, now: u64, from: PeerId, n: &Notification) {
         let Phase::Looking(search) = &mut self.phase else { return };
         if n.state == PeerState::Looking && trustless(n.zxid) {
-            if let Some(blank) = &mut search.gathering {
+            if let Some(blank) =
+                search.gathering.as_mut().filter(|_| search.again_from.is_none_or(|at| now >= at))
+            {
                 search.votes.remove(&from);
                 blank.insert(from, now);
                 self.check_gathered(now);
@@ -614,19 +620,28 @@ impl Election {
         if self.is_gathering() || newer && voter && self.blank {
             return self.gather(now, from, vote);
         }
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let mut begins = newer;
         if n.round < self.round {
-            return;
+            // differs: who has no vote and has heard none follows into an earlier round, too.
+            // Java waits for a later one. A configuration that is only proposed may need the
+            // votes of members that do not know of it: whoever knows hears them, but passes
+            // over the vote for nobody which would call it into their round.
+            if search.proposal.leader != NOBODY {
+                return;
+            }
+            begins = true;
         }
         self.round = n.round;
         let initial = self.initial_vote();
         let Phase::Looking(search) = &mut self.phase else { return };
         // A new round begins with the initial vote, whatever was proposed before.
-        let current = if newer { initial } else { search.proposal };
+        let current = if begins { initial } else { search.proposal };
         let better = is_better(&self.configs, &vote, &current);
-        if newer {
+        if begins {
             search.votes.clear();
         }
-        if newer || better {
+        if begins || better {
             search.proposal = if better { vote } else { current };
             self.send_proposal();
         }
@@ -646,6 +661,9 @@ impl Election {
     fn gather(&mut self, now: u64, from: PeerId, vote: Vote) {
         let none = self.no_vote();
         let Phase::Looking(search) = &mut self.phase else { return };
+        if search.gathering.is_some() && search.again_from.is_some_and(|at| now < at) {
+            return;
+        }
         let is_vote = |h: &Heard| h.state == PeerState::Looking;
         let began = search.gathering.is_some() && search.votes.values().any(is_vote);
         if began && vote.round < self.round {
@@ -670,9 +688,13 @@ impl Election {
         self.check_gathered(now);
     }
 
-    /// Votes for the best one as soon as every voter was heard.
+    /// Votes for the best one as soon as every voter was heard twice.
+    ///
+    /// The first words may be old: each new connection begins with the last message that there
+    /// was for this member, also if its sender has followed and led since, and does not come to
+    /// answer. ref: QuorumCnxManager.lastMessageSent.
     fn check_gathered(&mut self, now: u64) {
-        let (me, initial) = (self.config.me, self.initial_vote());
+        let me = self.config.me;
         let counts_for = self.config.min_interval_ms.saturating_mul(BLANK_INTERVALS);
         let Phase::Looking(search) = &mut self.phase else { return };
         let Some(blank) = &search.gathering else { return };
@@ -684,7 +706,23 @@ impl Election {
         if !self.configs.voters().iter().all(|id| *id == me || heard(id)) {
             return;
         }
-        info!(blank = blank.len(), "all voters were heard: this member without data votes");
+        if search.again_from.is_none() && self.configs.voters().len() > 1 {
+            search.again_from = Some(now.saturating_add(self.config.min_interval_ms));
+            search.votes.clear();
+            search.gathering = Some(BTreeMap::new());
+            // All answer what is asked then.
+            search.interval_ms = self.config.min_interval_ms;
+            search.timer = Timer::Resend(now.saturating_add(search.interval_ms));
+            return;
+        }
+        self.vote_for_best(now);
+    }
+
+    fn vote_for_best(&mut self, now: u64) {
+        let initial = self.initial_vote();
+        let Phase::Looking(search) = &mut self.phase else { return };
+        let votes = &search.votes;
+        info!("all voters were heard: this member without data votes");
         let proposed = votes.values().filter(|h| h.state == PeerState::Looking).map(|h| h.vote);
         let best = |a: Vote, b: Vote| if is_better(&self.configs, &b, &a) { b } else { a };
         search.proposal = Vote { round: self.round, ..proposed.fold(initial, best) };
@@ -695,6 +733,11 @@ impl Election {
 
     /// A member that has a leader: joins if a quorum has it, and the leader
     /// itself says so. ref: FastLeaderElection.receivedFollowingNotification.
+    ///
+    /// differs: the quorum is one of the configuration in force. Java asks for one of a proposed
+    /// configuration, too. A leader that was killed behind its proposal has that proposal in its
+    /// files and nobody else may ever hear of it: if it takes this member itself, or one that is
+    /// not there, this member could never come back. Whoever leads counts it, or does not.
     fn weigh_settled(&mut self, from: PeerId, n: &Notification) {
         let Phase::Looking(search) = &mut self.phase else { return };
         // They followed this member before it lost its disk.
@@ -702,15 +745,21 @@ impl Election {
             return;
         }
         let heard = Heard { vote: Vote::of(n), state: n.state, version: n.version() };
+        let in_force = Configs::new(Arc::clone(&self.configs.active));
         let mut joins = false;
+        if let Some(blank) = &mut search.gathering {
+            // What it said before was old.
+            blank.remove(&from);
+            search.votes.remove(&from);
+        }
         if n.round == self.round {
             // Java forgets the version here.
             search.votes.insert(from, Heard { version: 0, ..heard });
-            joins = quorum(&self.configs, &search.votes, &heard)
+            joins = quorum(&in_force, &search.votes, &heard)
                 && self.config.leader_agrees(self.round, &search.votes, &heard.vote);
         }
         search.settled.insert(from, heard);
-        joins |= quorum(&self.configs, &search.settled, &heard)
+        joins |= quorum(&in_force, &search.settled, &heard)
             && self.config.leader_agrees(self.round, &search.settled, &heard.vote);
         if joins {
             self.round = n.round;

@@ -956,7 +956,9 @@ impl Leader {
         let begin = self.epoch_begin();
         let Some(link) = self.links.get_mut(&id).filter(|_| zxid == begin) else { return };
         (link.stage, link.sync, link.deadline) = (Stage::Synced, None, None);
-        let sid = link.sid.filter(|_| !link.observer);
+        // Who observes may vote in a configuration that is proposed, and be needed for its
+        // quorum. ref: Leader.waitForNewLeaderAck, SyncedLearnerTracker.addAck.
+        let sid = link.sid;
         if self.is_established() {
             self.try_join(now, id, history);
         } else {

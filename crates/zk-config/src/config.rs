@@ -398,9 +398,19 @@ pub struct Admin {
     pub address: Endpoint,
     /// `admin.commandURL`. Default: `/commands`.
     pub command_url: String,
+    /// `admin.idleTimeout`, ms: a connection that says nothing for so long is closed. Default: 30000.
+    pub idle_timeout: Duration,
+    /// `admin.snapshot.enabled`. Default: true.
+    pub snapshot: bool,
+    /// `admin.restore.enabled`. Default: true.
+    pub restore: bool,
+    /// `admin.rateLimiterIntervalInMS`: between two of the same of these commands. Default: 300000.
+    pub rate_limit: Duration,
     /// `metricsProvider.className` with `.httpHost` and `.httpPort`: where Prometheus asks. Default:
     /// none; 0.0.0.0:7000 when that provider is chosen.
     pub prometheus: Option<Endpoint>,
+    /// `metricsProvider.exportJvmInfo`: what the process uses. Default: true.
+    pub process_metrics: bool,
 }
 
 /// Membership and the limits of followers.

@@ -128,9 +128,10 @@ use Kind::{Bool, Fraction, Millis, Number, Port, Text, YesNo};
 use Status::{Ensemble, Later, Nothing, Used};
 use short::{bare, file, prop};
 
+const TLS: Status = Later("TLS on the admin port");
 const SASL: Status = Later("SASL");
-const ADMIN: Status = Later("the admin HTTP server");
-const METRICS: Status = Later("the metrics endpoint");
+const HTTP: Status = Nothing("the admin port speaks HTTP/1.0 and 1.1, as its clients do");
+const FORWARDED: Status = Nothing("a header can be forged: the address of the connection counts");
 const AUDIT: Status = Later("the audit log");
 const THREADS: Status = Nothing("zkd sizes its threads itself");
 const NO_JVM: Status = Nothing("there is no JVM whose pauses could be watched");
@@ -188,19 +189,14 @@ pub const KEYS: &[Key] = &[
     file("jvm.pause.info-threshold.ms", Millis, "1000", NO_JVM),
     file("jvm.pause.warn-threshold.ms", Millis, "10000", NO_JVM),
     file("jvm.pause.sleep.time.ms", Millis, "500", NO_JVM),
-    file(
-        "metricsProvider.className",
-        Text,
-        "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
-        METRICS,
-    ),
-    file("metricsProvider.httpHost", Text, "0.0.0.0", METRICS),
-    file("metricsProvider.httpPort", Port, "7000", METRICS),
-    file("metricsProvider.exportJvmInfo", Bool, "true", METRICS),
+    file("metricsProvider.className", Text, "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider", Used),
+    file("metricsProvider.httpHost", Text, "0.0.0.0", Used),
+    file("metricsProvider.httpPort", Port, "7000", Used),
+    file("metricsProvider.exportJvmInfo", Bool, "true", Used),
     file("metricsProvider.numWorkerThreads", Number, "1", THREADS),
     file("metricsProvider.maxQueueSize", Number, "1000000", THREADS),
     file("metricsProvider.workerShutdownTimeoutMs", Millis, "1000", THREADS),
-    file("metricsProvider.", Text, "", METRICS),
+    file("metricsProvider.", Text, "", UNREAD),
     file("multiAddress.enabled", Bool, "false", Ensemble),
     file("multiAddress.reachabilityCheckEnabled", Bool, "true", Ensemble),
     file("multiAddress.reachabilityCheckTimeoutMs", Millis, "1000", Ensemble),
@@ -214,14 +210,14 @@ pub const KEYS: &[Key] = &[
     prop("admin.serverPort", Port, "8080", Used),
     prop("admin.serverAddress", Text, "0.0.0.0", Used),
     prop("admin.commandURL", Text, "/commands", Used),
-    prop("admin.idleTimeout", Millis, "30000", ADMIN),
-    prop("admin.httpVersion", Number, "11", ADMIN),
-    prop("admin.portUnification", Bool, "false", ADMIN),
-    prop("admin.forceHttps", Bool, "false", ADMIN),
-    prop("admin.needClientAuth", Bool, "false", ADMIN),
-    prop("admin.snapshot.enabled", Bool, "true", ADMIN),
-    prop("admin.restore.enabled", Bool, "true", ADMIN),
-    prop("admin.rateLimiterIntervalInMS", Millis, "300000", ADMIN),
+    prop("admin.idleTimeout", Millis, "30000", Used),
+    prop("admin.httpVersion", Number, "11", HTTP),
+    prop("admin.portUnification", Bool, "false", TLS),
+    prop("admin.forceHttps", Bool, "false", TLS),
+    prop("admin.needClientAuth", Bool, "false", TLS),
+    prop("admin.snapshot.enabled", Bool, "true", Used),
+    prop("admin.restore.enabled", Bool, "true", Used),
+    prop("admin.rateLimiterIntervalInMS", Millis, "300000", Used),
     prop("audit.enable", Bool, "false", AUDIT),
     prop("audit.impl.class", Text, "org.apache.zookeeper.audit.Slf4jAuditLogger", AUDIT),
     // Disk.
@@ -321,7 +317,7 @@ pub const KEYS: &[Key] = &[
     prop("DigestAuthenticationProvider.enabled", Bool, "true", Used),
     prop("DigestAuthenticationProvider.digestAlg", Text, "SHA1", Used),
     prop("X509AuthenticationProvider.superUser", Text, "", Used),
-    prop("IPAuthenticationProvider.usexforwardedfor", Bool, "false", ADMIN),
+    prop("IPAuthenticationProvider.usexforwardedfor", Bool, "false", FORWARDED),
     prop("SASLAuthenticationProvider.superPassword", Text, "", SASL),
     prop("authProvider.", Text, "", Used),
     prop("ensembleAuthName", Text, "", Later("the ensemble authentication provider")),

@@ -36,7 +36,7 @@ mod tls;
 pub mod zoo_cfg;
 
 pub use config::{Config, Loaded};
-pub use error::{ConfigError, Level, Note, Origin, Secret};
+pub use error::{ConfigError, Level, Note, Origin, Secret, without_secrets};
 pub use jvm_flags::Env;
 pub use load::parse_bytes;
 pub use members::{Endpoint, PeerType};

@@ -259,6 +259,12 @@ impl Builder<'_> {
                 return Err(setting.refused("certificates are not checked by OCSP, remove it or use ssl.crl"));
             }
         }
+        if self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false")
+            && let Some(setting) = self.property("zookeeper.admin.forceHttps")
+            && setting.value.eq_ignore_ascii_case("true")
+        {
+            return Err(setting.refused("the admin port has no TLS yet, set admin.enableServer=false"));
+        }
         Ok(())
     }
 
@@ -582,7 +588,12 @@ impl Builder<'_> {
                 port: u16::try_from(port).expect("the range was checked"),
             },
             command_url: value("zookeeper.admin.commandURL").unwrap_or_else(|| "/commands".into()),
+            idle_timeout: self.millis("zookeeper.admin.idleTimeout", 30_000)?,
+            snapshot: self.flag("zookeeper.admin.snapshot.enabled", true),
+            restore: self.flag("zookeeper.admin.restore.enabled", true),
+            rate_limit: self.millis("zookeeper.admin.rateLimiterIntervalInMS", 300_000)?,
             prometheus: self.prometheus()?,
+            process_metrics: self.text("metricsProvider.exportJvmInfo").is_none_or(|s| s.value != "false"),
         })
     }
 

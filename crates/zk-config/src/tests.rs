@@ -75,6 +75,8 @@ fn defaults_are_those_of_java() {
     assert_eq!(c.tree.container_max_never_used, None);
     assert_eq!((c.admin.words, c.admin.read_only_mode, c.admin.server), (None, false, true));
     assert_eq!((c.admin.address, c.admin.prometheus), (Endpoint::any(8080), None));
+    assert!(c.admin.snapshot && c.admin.restore && c.admin.process_metrics);
+    assert_eq!((c.admin.idle_timeout, c.admin.rate_limit), (ms(30_000), ms(300_000)));
     assert!(!c.ensemble.is_distributed() && !c.ensemble.reconfig_enabled && c.ensemble.standalone_enabled);
 }
 
@@ -660,4 +662,24 @@ mod total {
             let _ = Flags::parse(&Env { variables: vec![("JVMFLAGS".into(), text)] });
         }
     }
+}
+
+#[test]
+fn an_admin_port_without_tls_is_not_opened_for_one_with() {
+    let with = |text: &str| files(&[("zoo.cfg", &format!("{MINIMAL}\n{text}"))], "");
+    let refused = with("admin.forceHttps=true").expect_err("refused").to_string();
+    assert!(refused.contains("the admin port has no TLS yet"), "{refused}");
+    assert!(with("admin.forceHttps=true\nadmin.enableServer=false").is_ok());
+    assert!(with("admin.forceHttps=false").is_ok());
+}
+
+#[test]
+fn a_shown_file_has_no_secrets() {
+    let text = "dataDir=/d\n  ssl.keyStore.password = pw\\\n  more\n#ssl.trustStore.password=old\n\
+                DigestAuthenticationProvider.superDigest:super:x\nssl.keyStore.passwordPath=/p\n";
+    assert_eq!(
+        crate::without_secrets(text),
+        "dataDir=/d\nssl.keyStore.password=…\n#ssl.trustStore.password=…\n\
+         DigestAuthenticationProvider.superDigest=…\nssl.keyStore.passwordPath=/p\n"
+    );
 }

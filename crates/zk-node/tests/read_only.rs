@@ -16,6 +16,7 @@ struct Member {
 impl Member {
     fn new(tick_ms: u64, read_only: bool, initialized: bool) -> Self {
         let config = NodeConfig {
+            join_bytes: zab::leader::JOIN_BYTES,
             me: PeerId(1),
             tick_ms,
             init_limit: 10,

@@ -40,6 +40,7 @@ use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
 
 use crate::frames::{Cut, PREFIX, Tail, cut};
+use crate::meters::{OPERATIONS, operation};
 use crate::shared::{Admitted, Heard, Serving, address_identity, password_opens};
 use crate::stats::ConnStats;
 use crate::throttle::Kind;
@@ -71,7 +72,7 @@ pub struct Pending {
     op: OpCode,
     /// It reads, or is refused in its turn.
     deferred: bool,
-    /// When it came, monotonic ms.
+    /// When it came, monotonic microseconds.
     at: u64,
     /// Its size if it counts as a large one.
     large: u32,
@@ -492,6 +493,7 @@ impl Conn {
             Serving::No => false,
         };
         if !serves {
+            self.worker.count(|t| t.not_serving += 1);
             i.dead = true;
             return;
         }
@@ -571,12 +573,14 @@ impl Conn {
     fn frames(&self, tree: Option<&Tree>, bytes: &[u8]) -> usize {
         let mut i = self.inner.borrow_mut();
         let i = &mut *i;
-        let now = clock::mono();
+        let micros = clock::micros();
+        let now = micros / 1000;
         if i.out.is_empty() && i.out.capacity() <= limits::KEEP {
             i.out = self.worker.borrow_scratch();
         }
         let before = i.out.len();
-        let mut turn = Turn { conn: self, tree, now, received: 0, answered: 0 };
+        let mut turn =
+            Turn { conn: self, tree, micros, received: 0, answered: 0, reads: [0; OPERATIONS.len() + 1] };
         let mut table = self.worker.watches.borrow_mut();
         let mut at = 0;
         for _ in 0..limits::TURN_FRAMES {
@@ -603,6 +607,13 @@ impl Conn {
             heard.store(now, Ordering::Relaxed);
         }
         self.worker.count_turn(turn.received, turn.answered);
+        if turn.answered > 0 {
+            // Each was answered within the turn.
+            let took = clock::micros() - micros;
+            for (meter, n) in self.worker.meters.operations.iter().zip(turn.reads) {
+                meter.record_many(took, u64::from(n));
+            }
+        }
         // Replies of this turn, since replies of the core are counted when they come.
         let replies = i.out.len().saturating_sub(before) as u64;
         self.worker.count(|t| {
@@ -613,7 +624,7 @@ impl Conn {
     }
 
     /// A reply of the core came: the request that it answers.
-    pub fn answered(&self, i: &mut Inner, frames: &[u8], now: u64) {
+    pub fn answered(&self, i: &mut Inner, frames: &[u8], micros: u64) {
         let Some(p) = i.pending.pop_front() else { return };
         if p.deferred {
             i.deferred -= 1;
@@ -622,7 +633,9 @@ impl Conn {
         if i.pending.is_empty() && i.pending.capacity() > 64 {
             i.pending = VecDeque::new();
         }
-        let took = now.saturating_sub(p.at);
+        let micros_taken = micros.saturating_sub(p.at);
+        self.worker.meters.operations[operation(p.op)].record(micros_taken);
+        let (now, took) = (micros / 1000, micros_taken / 1000);
         let (zxid, err) = header_of(frames);
         let op = if p.op.is_write() && err != 0 { 0 } else { p.op.to_i32() };
         i.stats.replied(p.xid.0, op, zxid, now, took);
@@ -660,9 +673,12 @@ struct Turn<'a> {
     conn: &'a Conn,
     /// Present if reads are answered here.
     tree: Option<&'a Tree>,
-    now: u64,
+    /// When it began, monotonic microseconds.
+    micros: u64,
     received: u64,
     answered: u64,
+    /// Reads answered here, by operation; a turn has at most [`limits::TURN_FRAMES`].
+    reads: [u16; OPERATIONS.len() + 1],
 }
 
 impl Turn<'_> {
@@ -794,7 +810,7 @@ impl Turn<'_> {
         };
         reply::error(&mut i.out, header.xid, zxid, ErrorCode::MarshallingError);
         self.answered += 1;
-        i.stats.replied(header.xid.0, 0, zxid.0, self.now, 0);
+        i.stats.replied(header.xid.0, 0, zxid.0, self.micros / 1000, 0);
     }
 
     fn read(
@@ -813,7 +829,8 @@ impl Turn<'_> {
         let mut watches = ConnWatches { table, slot: self.conn.slot };
         read::answer(&ctx, header.xid, op, body, &mut watches, &mut i.out);
         self.answered += 1;
-        i.stats.replied(header.xid.0, header.op, tree.last_zxid().0, self.now, 0);
+        self.reads[operation(op)] += 1;
+        i.stats.replied(header.xid.0, header.op, tree.last_zxid().0, self.micros / 1000, 0);
     }
 
     fn defer(&mut self, i: &mut Inner, header: RequestHeader, op: OpCode, body: &[u8]) {
@@ -833,7 +850,7 @@ impl Turn<'_> {
         if large > 0 {
             worker.shared.large_bytes.fetch_add(u64::from(large), Ordering::Relaxed);
         }
-        i.pending.push_back(Pending { xid, op, deferred, at: self.now, large });
+        i.pending.push_back(Pending { xid, op, deferred, at: self.micros, large });
         worker.request(input);
     }
 }

@@ -10,16 +10,20 @@
 //! | core | `core_loop` |
 //! | log, mirror | `disk` |
 //! | peer | [`peer`] |
+//! | admin: HTTP | `admin_http` |
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
-//! [`tls`], `core_loop`, `disk`, `recovery`, `words`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
-//! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
+//! [`tls`], `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
+//! `inbox`, `throttle`, `stats`, `meters`, `clock`, [`limits`].
 //!
 //! Who waits for whom: the core may wait for log, mirror and workers, the
 //! workers wait for nobody, so there is no circle.
 
 mod accept;
+mod admin_http;
+mod backup;
 mod clock;
+mod collect;
 mod conn;
 mod core_loop;
 mod disk;
@@ -30,6 +34,7 @@ mod frames;
 mod inbox;
 pub mod limits;
 mod member;
+mod meters;
 pub mod peer;
 mod recovery;
 pub mod server;

@@ -82,6 +82,22 @@ pub const APPLY_MAX: usize = 1024;
 /// How long a four-letter word waits for the threads it asks.
 pub const WORD_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a probe waits for the core. Probes give up after a second by default.
+pub const PROBE_WAIT: Duration = Duration::from_millis(900);
+
+/// Transactions on their way into the tree with which a server still counts as ready: what is
+/// applied in about 50 ms.
+pub const READY_UNAPPLIED: usize = 10_000;
+
+/// Connections to the admin port, and as many to the page of Prometheus. What comes beyond waits.
+pub const ADMIN_CONNECTIONS: usize = 32;
+
+/// Parts of a snapshot on their way to who asked for it, each of [`ADMIN_CHUNK`] bytes.
+pub const ADMIN_CHUNKS: usize = 4;
+
+/// Bytes read of a snapshot file at once.
+pub const ADMIN_CHUNK: usize = 256 * KIB;
+
 /// How long a stop waits for the member to leave its ensemble. The member itself waits a
 /// second for the others; the rest is for a disk that is busy.
 pub const LEAVE_WAIT: Duration = Duration::from_secs(5);

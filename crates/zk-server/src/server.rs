@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
@@ -19,16 +19,19 @@ use zk_config::config::{Config, DigestAlgorithm};
 use zk_node::Node;
 use zk_pipeline::auth::DigestAlg;
 use zk_pipeline::{AuthPolicy, PipelineConfig};
-use zk_proto::{SessionId, Zxid};
+use zk_proto::Zxid;
 use zk_storage::{Progress, StorageError};
 use zk_tree::watch::Interest;
 
 use crate::accept::Door;
-use crate::core_loop::{Control, Core};
-use crate::disk::{LogHandle, MirrorHandle};
+use crate::admin_http::AdminServer;
+use crate::core_loop::{Alone, Control, Core, first_session};
+use crate::disk::{LogHandle, MirrorHandle, Watch};
 use crate::early::Early;
 use crate::ensemble;
 use crate::inbox::Inbox;
+use crate::meters::{Meters, StartMeters};
+use crate::recovery::Recovered;
 use crate::shared::{Connections, Serving, Settings, Shared, WorkerHandle};
 use crate::throttle::Throttle;
 use crate::tls::{ClientPort, Members, TlsError};
@@ -86,6 +89,7 @@ pub struct Server {
     core: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
     handshakes: Vec<JoinHandle<()>>,
+    admin: AdminServer,
     nodes: usize,
     zxid: Zxid,
 }
@@ -121,13 +125,15 @@ impl Server {
         let plain = config.connections.client.as_ref().map(|e| listen(config, e)).transpose()?;
         let secure = config.connections.secure_client.as_ref().map(|e| listen(config, e)).transpose()?;
         let settings = settings(config);
+        let meters = Arc::new(Meters::default());
+        let admin = AdminServer::start(config, Arc::clone(&meters))?;
         let early = plain.as_ref().map(|(listener, _)| {
             Early::start(listener.try_clone()?, settings.words.clone(), settings.version.clone())
         });
         let early = early
             .transpose()
             .map_err(|source| StartError::System { what: "answer while the data is read", source })?;
-        let recovered = recovery::recover(config, &mut progress);
+        let recovered = recover(config, &meters.start, &mut progress);
         if let Some(early) = early {
             early.stop();
         }
@@ -138,16 +144,23 @@ impl Server {
         let (control, controls) = bounded(limits::CONTROL);
         let (nodes, zxid) = (recovered.tree.node_count(), recovered.tree.last_zxid());
         let policy = pipeline_config.policy.clone();
-        let (node, member) = match ensemble::Identity::of(config)? {
-            None => (Node::alone(pipeline_config, &recovered.tree, now), None),
+        let (node, role) = match ensemble::Identity::of(config)? {
+            None => {
+                let storage = recovery::storage_config(config);
+                let alone = Alone { storage, pipeline: pipeline_config.clone() };
+                (Node::alone(pipeline_config, &recovered.tree, now), Err(alone))
+            }
             Some(identity) => {
                 let joined =
                     identity.join(config, members_tls, pipeline_config, &mut recovered, control.clone())?;
-                (joined.node, Some((joined.member, joined.held_back)))
+                (joined.node, Ok((joined.member, joined.held_back)))
             }
         };
-        let worker =
-            |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
+        let worker = |_| WorkerHandle {
+            inbox: Inbox::new(),
+            interest: Arc::new(Interest::with_seed(rand::random())),
+            meters: Arc::default(),
+        };
         let (to_listener, wanted) =
             watch::channel(config.connections.client.clone().unwrap_or(Endpoint { host: None, port: 0 }));
         let port = |bound: &Option<(TcpListener, SocketAddr)>| bound.as_ref().map(|(_, at)| at.port());
@@ -168,14 +181,18 @@ impl Server {
             connections: Arc::new(Connections::default()),
             throttle: Mutex::new(Throttle::new(&config.connections.throttle, now.mono)),
             trace_mask: AtomicI64::new(DEFAULT_TRACE_MASK),
-            serving: AtomicU8::new(if member.is_some() { Serving::Held } else { Serving::Yes }.to_u8()),
-            ensemble: member.is_some(),
+            meters: Arc::clone(&meters),
+            mirror_lag: Arc::default(),
+            serving: AtomicU8::new(if role.is_ok() { Serving::Held } else { Serving::Yes }.to_u8()),
+            ensemble: role.is_ok(),
             started: now.mono,
             stopping: AtomicBool::new(false),
         });
-        let log = LogHandle::start(recovered.writer, zxid, control.clone());
-        let mirror = MirrorHandle::start(recovered.mirror, recovered.purge);
-        let core = Core::new(Arc::clone(&shared), node, inputs, controls, (log, mirror), member);
+        let watch = Watch { meters: Arc::clone(&meters), slow: config.storage.fsync_warning };
+        let log = LogHandle::start(recovered.writer, zxid, control.clone(), watch);
+        let lag = Arc::clone(&shared.mirror_lag);
+        let mirror = MirrorHandle::start(recovered.mirror, recovered.purge, lag, meters);
+        let core = Core::new(Arc::clone(&shared), node, inputs, controls, (log, mirror), role);
         let core = spawn("core".to_owned(), move || core.run())?;
         let mut workers = Vec::new();
         for index in 0..u8::try_from(count).expect("few workers") {
@@ -186,6 +203,7 @@ impl Server {
         for (index, body) in shared.tls.iter().flat_map(|tls| tls.threads(&shared)).enumerate() {
             handshakes.push(spawn(format!("tls-{index}"), body)?);
         }
+        admin.serve(Arc::clone(&shared));
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
         if let Some((listener, at)) = plain {
             listeners.push((listener, if config.tls.unified { Door::Either } else { Door::Plain }, wanted));
@@ -195,7 +213,7 @@ impl Server {
             listeners.push((listener, Door::Secure, watch::channel(endpoint).1));
             addresses.push(at);
         }
-        Ok(Server { shared, listeners, addresses, control, core, workers, handshakes, nodes, zxid })
+        Ok(Server { shared, listeners, addresses, control, core, workers, handshakes, admin, nodes, zxid })
     }
 
     /// Where it listens for clients: `clientPort`, then `secureClientPort`, as far as they are set.
@@ -264,7 +282,30 @@ impl Server {
         // The queue may be full of wake-ups, but the core reads it.
         self.control.send(Control::Stop).expect("the core ends only when it is told");
         self.core.join().expect("a panic aborts the process");
+        self.admin.stop();
     }
+}
+
+/// Recovers the data and notes how long that took.
+fn recover(
+    config: &Config,
+    meters: &StartMeters,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Recovered, StorageError> {
+    let begun = Instant::now();
+    let mut replay = None;
+    let recovered = recovery::recover(config, &mut |p| {
+        if matches!(p, Progress::ReplayingLog { .. }) {
+            replay.get_or_insert_with(Instant::now);
+        }
+        progress(p);
+    })?;
+    let replay = replay.map_or(Duration::ZERO, |at| at.elapsed());
+    meters.database.time(begun.elapsed());
+    meters.base.time(begun.elapsed().saturating_sub(replay));
+    meters.replay.time(replay);
+    meters.replayed.record(recovered.replayed);
+    Ok(recovered)
 }
 
 /// The others get what this member has, and a leader's place, before its clients go.
@@ -329,9 +370,8 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
     Ok(PipelineConfig {
         tick_ms: millis(config.sessions.tick_time),
         first_session: {
-            // The server's number is the top byte. ref: SessionTrackerImpl.initializeNextSessionId.
             let server = config.ensemble.my_id.filter(|_| config.ensemble.is_distributed()).unwrap_or(1);
-            SessionId::first(server.to_le_bytes()[0], u64::try_from(clock::wall()).unwrap_or(0))
+            first_session(server.to_le_bytes()[0])
         },
         policy,
         local_sessions: config.sessions.local,
@@ -378,8 +418,17 @@ fn settings(config: &Config) -> Settings {
         enforced: config.auth.enforced_schemes.clone(),
         listen_backlog: connections.listen_backlog,
         keep_alive: connections.tcp_keep_alive,
+        compression: recovery::compression(config),
         data_dir,
         log_dir,
+        prometheus: config.admin.prometheus.is_some(),
+        initial_configuration: config
+            .file
+            .as_ref()
+            .filter(|_| !config.ensemble.is_distributed())
+            .and_then(|file| std::fs::read_to_string(file).ok())
+            .map(|text| zk_config::without_secrets(&text)),
+        properties: config.properties.iter().map(|(k, s)| (k.clone(), s.shown().to_owned())).collect(),
         words: Whitelist::parse(config.admin.words.as_deref(), config.admin.read_only_mode),
         version: version(),
     }

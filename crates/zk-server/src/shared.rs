@@ -1,6 +1,6 @@
 //! What the threads of a server share: the tree, the settings, a few counters.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,11 +14,13 @@ use zk_admin::{Version, Whitelist};
 use zk_config::Endpoint;
 use zk_pipeline::{AuthPolicy, Input};
 use zk_proto::{AuthId, PeerId, SessionId};
+use zk_storage::Compression;
 use zk_tree::Tree;
 use zk_tree::watch::Interest;
 
 use crate::core_loop::Control;
 use crate::inbox::Inbox;
+use crate::meters::{Meters, WorkerMeters};
 use crate::throttle::Throttle;
 use crate::tls::ClientPort;
 use crate::worker::ToWorker;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub listen_backlog: Option<u32>,
     /// `clientTcpKeepAlive`.
     pub keep_alive: bool,
+    /// How snapshots are packed.
+    pub compression: Compression,
     /// Directories whose sizes `dirs` prints.
     pub data_dir: PathBuf,
     /// The same of the log.
@@ -60,6 +64,12 @@ pub struct Settings {
     pub words: Whitelist,
     /// What the words call the version.
     pub version: Version,
+    /// Whether `mntr` prints what it prints in Java with the Prometheus provider.
+    pub prometheus: bool,
+    /// The text of the configuration file, without secrets.
+    pub initial_configuration: Option<String>,
+    /// The system properties, without secrets.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// Whether clients are served.
@@ -104,6 +114,8 @@ pub struct WorkerHandle {
     pub inbox: Arc<Inbox<ToWorker>>,
     /// What its connections wait for.
     pub interest: Arc<Interest>,
+    /// What it measures.
+    pub meters: Arc<WorkerMeters>,
 }
 
 /// Everything shared.
@@ -129,6 +141,10 @@ pub struct Shared {
     pub to_core: Sender<Vec<Input>>,
     /// Everything else for the core.
     pub control: Sender<Control>,
+    /// What the other threads measure.
+    pub meters: Arc<Meters>,
+    /// Bytes of changes that the mirror has not written.
+    pub mirror_lag: Arc<AtomicUsize>,
     /// Requests in the core. ref: ZooKeeperServer.requestsInProcess.
     pub outstanding: AtomicUsize,
     /// Bytes of large requests in the core.

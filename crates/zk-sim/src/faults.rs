@@ -1,7 +1,10 @@
 //! What goes wrong, and when.
 
+use zab::config::Configs;
+
 use crate::disk::Unsynced;
 use crate::member::CrashAt;
+use crate::net::USUAL_DELAY;
 use crate::note;
 use crate::sim::Sim;
 use crate::world::Event;
@@ -18,7 +21,7 @@ pub enum Mend {
 }
 
 impl Sim {
-    fn some_unsynced(&mut self) -> Unsynced {
+    pub(crate) fn some_unsynced(&mut self) -> Unsynced {
         [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn][self.w.rng.index(3)]
     }
 
@@ -29,7 +32,16 @@ impl Sim {
             Some(leader) if self.w.rng.chance(400) => leader,
             _ => self.w.rng.index(n),
         };
-        match self.w.rng.below(100) {
+        self.w.disturb();
+        match self.w.rng.below(112) {
+            100..107 => {
+                let calm = self.is_calm();
+                match self.w.rng.chance(300) {
+                    true => self.members[who].abdicate(&mut self.w, calm),
+                    false => self.members[who].leave(&mut self.w, calm),
+                }
+            }
+            107.. => self.lose_disk(who),
             0..12 => {
                 let how = self.some_unsynced();
                 self.members[who].crash(&mut self.w, how);
@@ -85,6 +97,20 @@ impl Sim {
         self.w.at(at, Event::Fault);
     }
 
+    /// At most one disk has lost what it acknowledged: a second one could be the last that had
+    /// something, and nobody promises anything then.
+    fn lose_disk(&mut self, who: usize) {
+        if !self.wipes || !self.members[who].may_start() || self.members.iter().any(|m| m.lost.is_some()) {
+            return;
+        }
+        self.members[who].wipe(&mut self.w);
+        // Another machine takes its place, and knows who belongs to the ensemble now.
+        let newest = self.w.checks.configs.newest();
+        if self.w.rng.chance(300) && newest.members.contains_key(&self.members[who].id) {
+            self.members[who].files = Configs::new(newest.clone());
+        }
+    }
+
     fn cut_something(&mut self, who: usize) {
         let n = self.members.len();
         let mut cuts = Vec::new();
@@ -111,11 +137,12 @@ impl Sim {
 
     /// A fault ends.
     pub fn mend(&mut self, mend: Mend) {
+        self.w.disturb();
         match mend {
             Mend::Network => self.heal(),
             Mend::Disk(who) => self.members[who].disk_factor = 1,
             Mend::Delay => {
-                self.w.net.delay = (100, 1000);
+                self.w.net.delay = USUAL_DELAY;
                 self.w.net.slow = 0;
             }
         }

@@ -8,8 +8,8 @@
 //!
 //! Modules in reading order: [`rng`], [`state`] (trees that are sent and kept), [`disk`],
 //! [`net`], [`world`] (time and what is under way), [`member`] (the host's duties),
-//! [`clients`], [`checks`], [`faults`] (what goes wrong, when), [`plant`] (bugs on purpose),
-//! [`sim`] (one run), [`scenario`] (a run that a text file tells).
+//! [`clients`], [`checks`], [`faults`] (what goes wrong, when), [`operator`] (who changes the
+//! members), [`plant`] (bugs on purpose), [`sim`] (one run), [`scenario`] (a run that a text file tells).
 //!
 //! ```
 //! let report = zk_sim::run_seed(1, None, false);
@@ -22,6 +22,7 @@ pub mod disk;
 pub mod faults;
 pub mod member;
 pub mod net;
+pub mod operator;
 pub mod plant;
 pub mod rng;
 pub mod scenario;

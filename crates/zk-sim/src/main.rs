@@ -61,12 +61,17 @@ fn main() -> std::process::ExitCode {
     let mut all = Sum::default();
     results.into_iter().for_each(|s| all.merge(s));
     println!(
-        "{} seeds, {} violations, {:.2} simulated hours, {} transactions, {} epochs, {} answers, {} events",
+        "{} seeds, {} violations, {:.2} simulated hours, {} transactions, {} epochs, \
+         {} reconfigurations, {} hand-overs, {} lost disks, {} members helped, {} answers, {} events",
         all.seeds,
         all.violations,
         all.simulated as f64 / 3.6e9,
         all.committed,
         all.epochs,
+        all.reconfigs,
+        all.handovers,
+        all.wipes,
+        all.helped,
         all.answers,
         all.events
     );
@@ -80,6 +85,10 @@ struct Sum {
     simulated: u64,
     committed: usize,
     epochs: usize,
+    reconfigs: usize,
+    handovers: u64,
+    wipes: u64,
+    helped: u64,
     answers: u64,
     events: u64,
 }
@@ -96,6 +105,10 @@ impl Sum {
         self.simulated += r.simulated;
         self.committed += r.committed;
         self.epochs += r.epochs;
+        self.reconfigs += r.reconfigs;
+        self.handovers += r.handovers;
+        self.wipes += r.wipes;
+        self.helped += r.helped;
         self.answers += r.answers;
         self.events += r.events;
     }
@@ -106,6 +119,10 @@ impl Sum {
         self.simulated += o.simulated;
         self.committed += o.committed;
         self.epochs += o.epochs;
+        self.reconfigs += o.reconfigs;
+        self.handovers += o.handovers;
+        self.wipes += o.wipes;
+        self.helped += o.helped;
         self.answers += o.answers;
         self.events += o.events;
     }

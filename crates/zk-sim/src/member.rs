@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use zab::config::Configs;
+use zab::config::{Configs, EnsembleConfig};
 use zab::history::Record;
 use zab::leader::LinkId;
 use zk_node::node::proposal_and_commit;
@@ -16,9 +16,9 @@ use zk_node::{Input, Mode, Node, NodeConfig, Output, Start};
 use zk_pipeline::auth::AuthPolicy;
 use zk_pipeline::read::{self, ReadContext, Watches};
 use zk_pipeline::{ConnId, Now, PipelineConfig, reply};
-use zk_proto::client::{RequestHeader, WatcherKind};
-use zk_proto::quorum::packet::FromLeader;
-use zk_proto::{Epoch, OpCode, PeerId, SessionId, Zxid};
+use zk_proto::client::{RequestHeader, WatcherKind, WriteRequest};
+use zk_proto::quorum::packet::{FromLeader, FromLearner};
+use zk_proto::{AuthId, Epoch, OpCode, PeerId, SessionId, Zxid};
 use zk_tree::watch::{Interest, WatchKind, WatchTable};
 use zk_tree::{Effects, Fired, Tree};
 
@@ -47,8 +47,17 @@ pub struct Settings {
     pub rebase: u64,
     /// Followers serve observers.
     pub observer_master: bool,
-    /// The members.
-    pub configs: Configs,
+    /// `reconfigEnabled`.
+    pub reconfig: bool,
+}
+
+/// What a disk had before it was lost.
+#[derive(Debug)]
+pub struct Lost {
+    /// The data.
+    pub disk: Disk,
+    /// What the configuration files said.
+    pub files: Configs,
 }
 
 /// Where learners connect.
@@ -82,6 +91,8 @@ pub enum CrashAt {
     Before(String),
     /// Behind the first output of this name.
     After(String),
+    /// So many outputs behind the first one of this name.
+    Behind(String, u32),
 }
 
 /// A member of the ensemble.
@@ -95,6 +106,13 @@ pub struct Member {
     pub incarnation: u64,
     /// What a crash leaves.
     pub disk: Disk,
+    /// What its configuration files say: the members, and those that are proposed.
+    pub files: Configs,
+    /// The file `initialize` is there: nothing was lost where nothing is.
+    pub initialize: bool,
+    /// What it may have acknowledged and does not know any more, until a leader has brought it
+    /// into step.
+    pub lost: Option<Lost>,
     /// While it runs.
     pub live: Option<Box<Live>>,
     /// An armed crash, and what becomes of the unsynced records.
@@ -151,6 +169,18 @@ pub struct Live {
     held_since: Option<u64>,
     late: Vec<Fired>,
     ghost: Vec<Record>,
+    /// It was told to stop.
+    leaving: bool,
+    handing: Option<HandOver>,
+}
+
+/// A leader that was told to pass its office on.
+#[derive(Debug)]
+struct HandOver {
+    /// When, us.
+    since: u64,
+    /// Everything was well, and so many faults there had been.
+    calm: Option<u64>,
 }
 
 /// What a member has to do when it is not busy.
@@ -192,6 +222,36 @@ impl Watches for Set<'_> {
 /// Time for which clients wait without a leader, ms.
 const HELD_MS: u64 = 2000;
 
+/// Time that a hand-over takes at most, us: within the limit of the state machine, which
+/// gives up on what is not done by then.
+const HAND_OVER_US: u64 = 990_000;
+
+/// Who may change the members.
+fn operator() -> AuthId {
+    AuthId { scheme: "super".to_owned(), id: "super".to_owned() }
+}
+
+/// Where a member stands in the simulation.
+fn place_of(id: PeerId) -> usize {
+    usize::try_from(id.0 - 1).expect("members count from 1")
+}
+
+/// Each server writes the members into their node on its own.
+fn show(tree: &mut Tree, config: &EnsembleConfig) {
+    let mut effects = Effects::default();
+    tree.write_config(config.to_text().into(), config.version.0, 0, &mut effects);
+}
+
+/// A reconfiguration that was logged counts as proposed, also if its file was lost.
+fn see(configs: &mut Configs, tree: &Tree) {
+    let data = tree.get(zk_proto::path::CONFIG).and_then(|n| n.data_bytes());
+    let logged = data.and_then(|d| EnsembleConfig::from_bytes(&d).ok());
+    let known = configs.last_seen.as_ref().unwrap_or(&configs.active).version;
+    if let Some(logged) = logged.filter(|c| c.version > known) {
+        configs.last_seen = Some(Arc::new(logged));
+    }
+}
+
 fn slot(conn: usize) -> u32 {
     u32::try_from(conn).expect("a run has few connections")
 }
@@ -218,6 +278,9 @@ impl Member {
             id: PeerId(i64::try_from(index).expect("few members") + 1),
             incarnation: 0,
             disk: Disk::default(),
+            files: Configs::new(EnsembleConfig::default()),
+            initialize: true,
+            lost: None,
             live: None,
             crash_at: None,
             disk_factor: 1,
@@ -227,6 +290,33 @@ impl Member {
             origin: w.rng.below(1_000_000),
             settings,
         }
+    }
+
+    /// Whether a member of that configuration file would start: it has to be in it.
+    /// ref: QuorumPeer.start.
+    pub fn may_start(&self) -> bool {
+        self.files.active.members.contains_key(&self.id)
+    }
+
+    /// Whether its disk has a transaction, or had it before it was lost.
+    pub fn has_durable(&self, record: &Record) -> bool {
+        self.disk.has_durable(record) || self.lost.as_ref().is_some_and(|l| l.disk.has_durable(record))
+    }
+
+    /// Whether its files tell of a configuration or of a newer one, or did before they were lost.
+    pub fn knows(&self, version: Zxid) -> bool {
+        let knows = |files: &Configs, disk: &Disk| {
+            let mut configs = files.clone();
+            let newest = |c: &Configs| {
+                c.last_seen.as_ref().map_or(c.active.version, |s| s.version.max(c.active.version))
+            };
+            newest(&configs) >= version || {
+                // The log of a machine that got other files knows as well.
+                see(&mut configs, &disk.recover().0);
+                newest(&configs) >= version
+            }
+        };
+        knows(&self.files, &self.disk) || self.lost.as_ref().is_some_and(|l| knows(&l.files, &l.disk))
     }
 
     /// Whether it serves clients.
@@ -268,8 +358,13 @@ impl Member {
         self.incarnation += 1;
         w.running[self.index] = Some(self.incarnation);
         self.disk.synced = self.disk.log.len();
-        let (tree, chain) = self.disk.recover();
+        let (mut tree, chain) = self.disk.recover();
         let last = tree.last_zxid();
+        let mut configs = self.files.clone();
+        if self.settings.reconfig && !w.planted(Plant::ForgetProposed) {
+            see(&mut configs, &tree);
+        }
+        show(&mut tree, &configs.active);
         // ref: QuorumPeer.loadDataBase; the epoch follows the log.
         self.disk.current = self.disk.current.max(Epoch(last.epoch().0));
         let (accepted, current) = (self.disk.accepted, self.disk.current);
@@ -283,7 +378,7 @@ impl Member {
             tick_ms: s.tick_ms,
             init_limit: s.init_limit,
             sync_limit: s.sync_limit,
-            reconfig_enabled: false,
+            reconfig_enabled: s.reconfig,
             notification_ms: [None; 2],
             standalone_enabled: true,
             multi_address: false,
@@ -297,11 +392,14 @@ impl Member {
         let pipeline = PipelineConfig {
             tick_ms: s.tick_ms,
             first_session: SessionId::first(u8::try_from(self.id.0).expect("few members"), w.now / 1000),
+            reconfig_enabled: s.reconfig,
             ..PipelineConfig::default()
         };
-        let start =
-            Start { accepted, current, last, recent: self.recent(w), may_vote: true, initialized: true };
-        let node = Node::member(config, self.settings.configs.clone(), pipeline, start, &tree);
+        // The start that makes the database removes the file.
+        let initialized = std::mem::take(&mut self.initialize);
+        let recent = self.recent(w);
+        let start = Start { accepted, current, last, recent, may_vote: true, initialized };
+        let node = Node::member(config, configs, pipeline, start, &tree);
         self.live = Some(Box::new(Live {
             node,
             tree,
@@ -328,6 +426,8 @@ impl Member {
             held_since: None,
             late: Vec::new(),
             ghost: Vec::new(),
+            leaving: false,
+            handing: None,
         }));
         if w.planted(Plant::MirrorAhead) {
             let live = self.live.as_ref().expect("it runs");
@@ -379,6 +479,62 @@ impl Member {
             let at = w.now + w.rng.between(500, if silent { 2_000_000 } else { 20_000 });
             w.at(at, Event::Pair(other, self.index));
         }
+    }
+
+    /// It is told to stop, as by SIGTERM. `calm`: nothing is amiss, so that a leader has to
+    /// leave in good order.
+    pub fn leave(&mut self, w: &mut World, calm: bool) {
+        self.may_hand_over(w, calm);
+        let Some(live) = &mut self.live else { return };
+        if std::mem::replace(&mut live.leaving, true) {
+            return;
+        }
+        note!(w, "-- {} is told to stop", self.id);
+        w.at(w.now + 5_000_000, Event::Kill(self.index, self.incarnation));
+        self.take(w, Item::Input(Input::Leave));
+    }
+
+    /// It is told to let another one lead.
+    pub fn abdicate(&mut self, w: &mut World, calm: bool) {
+        self.may_hand_over(w, calm);
+        note!(w, "-- {} is told to hand over", self.id);
+        self.take(w, Item::Input(Input::HandOver));
+    }
+
+    fn may_hand_over(&mut self, w: &mut World, calm: bool) {
+        if self.leads() {
+            let handing = HandOver { since: w.now, calm: calm.then_some(w.faults) };
+            self.running().handing.get_or_insert(handing);
+        }
+    }
+
+    /// A leader that was told to pass its office on ends its reign.
+    fn hand_over(&mut self, w: &mut World) {
+        let Some(HandOver { since, calm }) = self.running().handing.take() else { return };
+        w.checks.handovers += 1;
+        // Whatever happens meanwhile may have ended its reign in another way.
+        let undisturbed = calm == Some(w.faults) && w.now < since + HAND_OVER_US;
+        if undisturbed && let Some(last) = self.disk.log.last() {
+            w.checks.handed_over.push((self.id, last.clone()));
+        }
+    }
+
+    /// The process ends by itself: everything is on the disk.
+    pub fn stop(&mut self, w: &mut World) {
+        if self.live.is_some() {
+            self.disk.synced = self.disk.log.len();
+            self.crash(w, Unsynced::Kept);
+        }
+    }
+
+    /// Its data is lost, and all that it has acknowledged.
+    pub fn wipe(&mut self, w: &mut World) {
+        self.crash(w, Unsynced::Lost);
+        note!(w, "-- the disk of {} is lost", self.id);
+        let disk = std::mem::take(&mut self.disk);
+        self.lost = Some(Lost { disk, files: self.files.clone() });
+        self.initialize = w.planted(Plant::BlankVotes);
+        w.checks.wipes += 1;
     }
 
     /// Something is to be done, now or when it is not busy any more.
@@ -513,6 +669,10 @@ impl Member {
             }
             match self.crash_at.clone() {
                 Some((CrashAt::Before(n), how)) if n == name => return self.crash(w, how),
+                Some((CrashAt::Behind(n, more), how)) if n == name => {
+                    self.perform(w, output);
+                    self.crash_at = Some((CrashAt::Output(more), how));
+                }
                 Some((CrashAt::After(n), how)) if n == name => {
                     self.perform(w, output);
                     return self.crash(w, how);
@@ -563,6 +723,14 @@ impl Member {
             let logged = self.disk.record(zxid).map(|r| r.bytes.clone());
             let bytes = logged.or_else(|| live.came.get(&zxid).cloned());
             let bytes = bytes.expect("what is applied was logged or came from the leader");
+            if live.confirming
+                && let Some(Ok(config)) = EnsembleConfig::of_txn(&bytes)
+            {
+                let active = live.node.configs().active.version;
+                w.checks.require(w.now, "configurations", active >= config.version, || {
+                    format!("{} shows {} and acts by {active}", self.id, config.version)
+                });
+            }
             live.chain.push(zxid, bytes, live.tree.digest());
             if live.confirming {
                 w.checks.applied(w.now, self.index + 1, &mut live.checked, &live.chain);
@@ -613,23 +781,26 @@ impl Member {
             Output::Reload => self.reload(w),
             Output::Persist => self.persist(w),
             Output::Notify { to, notification } => {
-                let to = usize::try_from(to.0 - 1).expect("members count from 1");
+                let to = place_of(to);
                 let at = w.net.at(self.index, to);
                 w.net.voices[at].unsent = Some(notification);
                 w.speak(self.index, to, self.departs(w));
             }
-            // Nobody is told to leave here, nor to serve reads without a leader.
-            Output::Left | Output::ReadOnly => {}
+            Output::Left => self.stop(w),
+            // Nobody is told to serve reads without a leader here.
+            Output::ReadOnly => {}
             Output::Lead => self.running().listening = Some(Port::Quorum),
             Output::ServeObservers => self.running().listening = Some(Port::Observers),
             Output::StopLeading => {
+                self.hand_over(w);
                 let live = self.running();
                 live.listening = None;
                 for link in std::mem::take(&mut live.links) {
                     self.close_link(w, link);
                 }
             }
-            Output::ToLearners { links, message } => {
+            Output::ToLearners { links, mut message } => {
+                self.announce(w, &links, &mut message);
                 for link in links {
                     self.send_down(w, link_place(link), ToLearner::Packet(message.clone()));
                 }
@@ -662,12 +833,15 @@ impl Member {
             Output::StreamSnapshot { link, zxid } => self.stream_snapshot(w, link, zxid),
             Output::Follow { attempt, leader, observer_port } => {
                 let try_for = self.settings.tick_ms * u64::from(self.settings.init_limit) * 1000;
-                let (leader, until) = (usize::try_from(leader.0 - 1).expect("a member"), w.now + try_for);
+                let until = w.now + try_for;
                 let live = self.running();
+                if live.node.configs().addresses(leader).is_none() {
+                    return self.tell_later(w, Input::LeaderLost { attempt });
+                }
                 live.snapshot = None;
                 live.came.clear();
                 let port = if observer_port { Port::Observers } else { Port::Quorum };
-                live.dial = Some(Dial { attempt, leader, port, until });
+                live.dial = Some(Dial { attempt, leader: place_of(leader), port, until });
                 let at = self.departs(w) + w.delay();
                 w.at(at, Event::Dial(self.index, self.incarnation, attempt));
             }
@@ -703,7 +877,57 @@ impl Member {
                 live.node.pong(zxid, &live.tree);
             }
             Output::Serving(yes) => self.serve(w, yes),
-            Output::Proposed { .. } | Output::Configuration { .. } => {}
+            Output::Proposed { config } => {
+                self.blocks(w);
+                match w.plant {
+                    Some(Plant::ForgetProposed) => {}
+                    Some(Plant::ActivateEarly) => self.activate(w, config),
+                    _ => self.files.last_seen = Some(Arc::new(config)),
+                }
+            }
+            Output::Configuration { config } => {
+                self.blocks(w);
+                self.activate(w, config);
+            }
+        }
+    }
+
+    /// A configuration is in force here, as its files say from now on.
+    fn activate(&mut self, w: &mut World, config: EnsembleConfig) {
+        w.checks.configured(w.now, self.index + 1, self.disk.current, &self.files.active, &config);
+        self.files.active = Arc::new(config);
+        let version = self.files.active.version;
+        self.files.last_seen = self.files.last_seen.take().filter(|c| c.version > version);
+    }
+
+    /// What a leader says to its learners is looked at before it leaves.
+    fn announce(&mut self, w: &mut World, links: &[LinkId], message: &mut FromLeader) {
+        match message {
+            FromLeader::Commit { zxid } => w.checks.commits(w.now, self.id, self.disk.current, *zxid),
+            FromLeader::CommitAndActivate { zxid, designated } => {
+                w.checks.commits(w.now, self.id, self.disk.current, *zxid);
+                if w.planted(Plant::DesignateAnybody) {
+                    let voters = self.files.active.voters().filter(|v| *v != self.id);
+                    *designated = voters.last().unwrap_or(*designated);
+                }
+                if *designated != self.id
+                    && let Some(record) = self.disk.record(*zxid)
+                {
+                    w.checks.designated.push((*designated, record.clone()));
+                }
+            }
+            FromLeader::Proposal { zxid, txn } if w.planted(Plant::OldQuorumOnly) => {
+                let Some(Ok(new)) = EnsembleConfig::of_txn(txn) else { return };
+                for link in links {
+                    let learner =
+                        PeerId(i64::try_from(w.net.links[link_place(*link)].learner.0).expect("few") + 1);
+                    if new.is_voter(learner) && !self.files.active.is_voter(learner) {
+                        let ack = Input::FromLearner(*link, FromLearner::Ack { zxid: *zxid });
+                        self.running().inbox.push_back(Item::Input(ack));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -788,6 +1012,7 @@ impl Member {
         live.held_back = true;
         live.tree = tree;
         live.chain = chain;
+        show(&mut live.tree, &live.node.configs().active);
     }
 
     fn truncate(&mut self, w: &mut World, to: Zxid, reload: bool) {
@@ -918,7 +1143,10 @@ impl Member {
         let status = live.node.status();
         if status.mode == Mode::Leading {
             w.checks.established(w.now, self.index + 1, status.epoch, &live.chain);
+            w.checks.leads_under(w.now, self.index + 1, status.epoch, &live.node.configs().active);
         }
+        show(&mut live.tree, &live.node.configs().active);
+        self.lost = None;
         live.confirming = true;
         w.checks.applied(w.now, self.index + 1, &mut live.checked, &live.chain);
         live.inbox.push_back(Item::Drain);
@@ -1020,8 +1248,11 @@ impl Member {
                 conn: id,
                 session,
                 xid: request.xid,
+                ids: match &write {
+                    WriteRequest::Reconfig { .. } => Arc::new([operator()]),
+                    _ => Arc::new([]),
+                },
                 request: Ok(write),
-                ids: Arc::new([]),
             },
             None if waits || request.op == OpCode::Sync => zk_pipeline::Input::Read {
                 conn: id,

@@ -76,6 +76,9 @@ pub struct Voice {
     pub arrives: u64,
 }
 
+/// How long a message takes, us.
+pub const USUAL_DELAY: (u64, u64) = (100, 1000);
+
 /// All of it.
 #[derive(Debug)]
 pub struct Net {
@@ -105,7 +108,7 @@ impl Net {
             generation: vec![0; n * n],
             told_down: vec![false; n * n],
             links: Vec::new(),
-            delay: (100, 1000),
+            delay: USUAL_DELAY,
             slow: 0,
         }
     }
@@ -124,6 +127,15 @@ impl Net {
     pub fn set_cut(&mut self, from: usize, to: usize, cut: bool) {
         let at = self.at(from, to);
         self.cut[at] = cut;
+    }
+
+    /// Whether nothing is cut, slow or about to break.
+    pub fn is_well(&self) -> bool {
+        let broken = |l: &Link| l.at_leader && l.at_learner && l.lost_before[0] == u64::MAX;
+        self.delay == USUAL_DELAY
+            && self.slow == 0
+            && !self.cut.contains(&true)
+            && !self.links.iter().any(broken)
     }
 
     /// Whether both can talk.

@@ -30,11 +30,21 @@ pub enum Plant {
     LyingDisk,
     /// Committed transactions are not applied before clients are served.
     ServeEarly,
+    /// A reconfiguration does not wait for those who vote in the new configuration only.
+    OldQuorumOnly,
+    /// A configuration is in force as soon as it is proposed.
+    ActivateEarly,
+    /// The file of the proposed configuration is not written.
+    ForgetProposed,
+    /// A reconfiguration hands over to somebody, whatever that member has.
+    DesignateAnybody,
+    /// A member votes with a disk that has lost what it acknowledged.
+    BlankVotes,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 13] = [
+    pub const ALL: [Plant; 18] = [
         Plant::AckBeforeSync,
         Plant::LazyHistory,
         Plant::EpochAfterAck,
@@ -48,6 +58,11 @@ impl Plant {
         Plant::ReadsOvertake,
         Plant::LyingDisk,
         Plant::ServeEarly,
+        Plant::OldQuorumOnly,
+        Plant::ActivateEarly,
+        Plant::ForgetProposed,
+        Plant::DesignateAnybody,
+        Plant::BlankVotes,
     ];
 
     /// The plant with this name, as `Debug` prints it.

@@ -10,6 +10,11 @@
 //! | `crash 1 lost before Persist`, `... after AppendSync` | at the first output of this name |
 //! | `disk 2 stop`, `disk 2 go`, `pause 2 3s` | its log is not synced; it does nothing |
 //! | `cut 1 > 2`, `cut 1 \| 2 3`, `heal` | one direction; two sides |
+//! | `spares 1` | first: machines that are no members, and `reconfigEnabled` |
+//! | `hire 4 [observer]` | a machine is told of the members and itself, and starts |
+//! | `a members +4 -1`, `+4o`, `+1p`, `only 1 2 4` | client a wishes other members: as an observer, on another port |
+//! | `leave 1`, `abdicate 1`, `wipe 1` | it is told to stop, to hand over; it crashes and its disk is lost |
+//! | `wait voters 2 3 4`, `expect voters 2 3 4` | of the newest configuration in force |
 //! | `purge 1` | its log goes on behind its state |
 //! | `client a 1 [s]`, `kill a` | a client of member 1 with a time-out; it falls silent |
 //! | `a create /x [ephemeral]`, `a set /x v`, `a get /x [watch]`, `a close` | without waiting |
@@ -29,6 +34,7 @@ use crate::clients::Mode;
 use crate::disk::Unsynced;
 use crate::member::CrashAt;
 use crate::note;
+use crate::operator::Wish;
 use crate::plant::Plant;
 use crate::sim::{Shape, Sim, catch};
 use crate::state::Image;
@@ -71,6 +77,31 @@ fn number(word: &str) -> Result<usize, Failure> {
     word.parse().map_err(|_| format!("{word:?} is no number"))
 }
 
+/// Places of those who vote in the newest configuration.
+fn voters(sim: &Sim) -> Vec<usize> {
+    let newest = sim.w.checks.configs.newest();
+    sim.members.iter().filter(|m| newest.is_voter(m.id)).map(|m| m.index).collect()
+}
+
+/// `+4` joins, `+4o` as an observer, `+4p` with another port, `-1` leaves; all are told if the
+/// first word is `only`.
+fn wish(words: &[&str]) -> Result<Wish, Failure> {
+    let mut wish = Wish::default();
+    for word in words {
+        if *word == "only" {
+            wish.all = true;
+        } else if let Some(id) = word.strip_prefix('-') {
+            wish.leaving.push(number(id)?.wrapping_sub(1));
+        } else {
+            let joins = word.trim_start_matches('+');
+            let id = number(joins.trim_end_matches(['o', 'p']))?.wrapping_sub(1);
+            let port = if joins.ends_with('p') { 2889 } else { 2888 };
+            wish.joining.push((id, port, joins.ends_with('o')));
+        }
+    }
+    Ok(wish)
+}
+
 fn time(word: &str) -> Result<u64, Failure> {
     let (digits, unit) = match word.strip_suffix("ms") {
         Some(digits) => (digits, 1_000),
@@ -88,6 +119,8 @@ impl Told {
         let shape = Shape {
             voters: size("members ").unwrap_or(3),
             observers: size("observers ").unwrap_or(0),
+            spares: size("spares ").unwrap_or(0),
+            reconfig: size("spares ").is_some(),
             tick_ms: 200,
             force_snap: text.lines().any(|l| l.trim() == "snapshots"),
             join_bytes: zab::leader::JOIN_BYTES,
@@ -113,9 +146,25 @@ impl Told {
 
     fn step(&mut self, words: &[&str]) -> Result<(), Failure> {
         match words {
-            ["members" | "observers", _] | ["snapshots" | "masters"] => {}
+            ["members" | "observers" | "spares", _] | ["snapshots" | "masters"] => {}
             ["start", who @ ..] => self.members(who)?.into_iter().for_each(|m| self.sim.restart(m)),
             ["crash", who, how, at @ ..] => self.crash(who, how, at)?,
+            ["leave", who] => {
+                let (m, calm) = (self.member(who)?, self.sim.is_calm());
+                self.sim.members[m].leave(&mut self.sim.w, calm);
+            }
+            ["abdicate", who] => {
+                let (m, calm) = (self.member(who)?, self.sim.is_calm());
+                self.sim.members[m].abdicate(&mut self.sim.w, calm);
+            }
+            ["wipe", who] => {
+                let m = self.member(who)?;
+                self.sim.members[m].wipe(&mut self.sim.w);
+            }
+            ["hire", who, role @ ..] => {
+                let m = self.member(who)?;
+                self.sim.hire(m, role == ["observer"], false);
+            }
             ["disk", who, go] => {
                 let m = self.member(who)?;
                 self.sim.members[m].disk_held = *go == "stop";
@@ -133,6 +182,10 @@ impl Told {
             }
             ["kill", name] => self.kill(name)?,
             ["run", t] => self.sim.run_for(time(t)?),
+            ["wait", "voters", who @ ..] => {
+                let who = self.members(who)?;
+                self.wait(|s| voters(s) == who)?;
+            }
             ["wait", "leader"] => self.wait(|s| s.members.iter().any(|m| m.leads()))?,
             ["wait", "serving", who @ ..] => {
                 let who = self.members(who)?;
@@ -236,6 +289,10 @@ impl Told {
             ["get", path] => client.read(w, conn, OpCode::GetData, path, false),
             ["get", path, "watch"] => client.read(w, conn, OpCode::GetData, path, true),
             ["sync"] => client.read(w, conn, OpCode::Sync, "/", false),
+            ["members", change @ ..] => {
+                let wish = wish(change)?;
+                client.write(w, conn, "", wish.request(-1));
+            }
             ["close"] => {
                 client.write(w, conn, "", WriteRequest::CloseSession);
                 client.mode = Mode::Gone;
@@ -285,6 +342,10 @@ impl Told {
             ["silent", who] => {
                 let m = self.member(who)?;
                 self.holds(!self.sim.members[m].serves(), || "it serves".to_owned())
+            }
+            ["voters", who @ ..] => {
+                let (is, who) = (voters(&self.sim), self.members(who)?);
+                self.holds(is == who, || format!("voters are {is:?}"))
             }
             ["epoch", who, n] => {
                 let is = self.sim.members[self.member(who)?].disk.current.0;

@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use zab::config::{Configs, EnsembleConfig};
+use zab::config::EnsembleConfig;
+use zab::history::Record;
 use zab::leader::LinkId;
 use zk_node::Input;
-use zk_proto::PeerId;
+use zk_proto::{OpCode, PeerId};
 
-use crate::checks::{durable, ephemerals, liveness};
+use crate::checks::{configs, durable, ephemerals, liveness};
 use crate::clients::{Client, Mode, ToServer};
 use crate::member::{Dial, Item, Member, Settings};
 use crate::net::{Held, Link, ToLeader, ToLearner};
 use crate::note;
+use crate::operator::server_line;
 use crate::plant::Plant;
 use crate::world::{Event, World};
 
@@ -35,7 +37,10 @@ pub struct Sim {
     restarting: Vec<bool>,
     /// Whether members that are down are started.
     pub restarts: bool,
-    configs: Configs,
+    /// The disk of one member at a time may be lost.
+    pub wipes: bool,
+    /// Members that the operator had to help with the present members.
+    pub helped: u64,
     tick_us: u64,
 }
 
@@ -52,6 +57,14 @@ pub struct Report {
     pub committed: usize,
     /// Epochs that had a leader.
     pub epochs: usize,
+    /// Configurations that came into force.
+    pub reconfigs: usize,
+    /// Leaders that were told to go and did.
+    pub handovers: u64,
+    /// Disks that were lost.
+    pub wipes: u64,
+    /// Members that found the others with the operator's help only.
+    pub helped: u64,
     /// Answers that clients got.
     pub answers: u64,
     /// Watch events that clients got.
@@ -60,15 +73,11 @@ pub struct Report {
     pub trace: String,
 }
 
-/// The text of a configuration with these voters, then observers.
-fn configuration(voters: usize, observers: usize) -> Configs {
-    let line = |id: usize| {
-        let role = if id > voters { "observer" } else { "participant" };
-        format!("server.{id}=m{id}:2888:3888:{role}\n")
-    };
+/// The configuration with these voters, then observers.
+fn configuration(voters: usize, observers: usize) -> EnsembleConfig {
+    let line = |id: usize| server_line(id, 2888, id > voters) + "\n";
     let text: String = (1..=voters + observers).map(line).collect();
-    let config = EnsembleConfig::parse(&format!("{text}version=0")).expect("the text is fine");
-    Configs::new(config)
+    EnsembleConfig::parse(&format!("{text}version=0")).expect("the text is fine")
 }
 
 /// What an ensemble is made of.
@@ -78,6 +87,10 @@ pub struct Shape {
     pub voters: usize,
     /// Members that do not.
     pub observers: usize,
+    /// Machines that are no members yet.
+    pub spares: usize,
+    /// `reconfigEnabled`.
+    pub reconfig: bool,
     /// `tickTime` in ms.
     pub tick_ms: u64,
     /// Every learner gets a snapshot.
@@ -93,8 +106,9 @@ pub struct Shape {
 impl Sim {
     /// An ensemble that does not run yet.
     pub fn new(seed: u64, shape: Shape, trace: bool) -> Self {
-        let n = shape.voters + shape.observers;
-        let configs = configuration(shape.voters, shape.observers);
+        let first = shape.voters + shape.observers;
+        let n = first + shape.spares;
+        let config = configuration(shape.voters, shape.observers);
         let mut w = World::new(seed, n, trace);
         let settings = Settings {
             tick_ms: shape.tick_ms,
@@ -104,9 +118,16 @@ impl Sim {
             join_bytes: shape.join_bytes,
             rebase: shape.rebase,
             observer_master: shape.observer_master,
-            configs: configs.clone(),
+            reconfig: shape.reconfig,
         };
-        let members = (0..n).map(|i| Member::new(i, settings.clone(), &mut w)).collect();
+        let mut members: Vec<_> = (0..n).map(|i| Member::new(i, settings.clone(), &mut w)).collect();
+        for (n, m) in members.iter_mut().enumerate() {
+            m.initialize = n < first;
+            if n < first {
+                m.files.active = config.clone().into();
+            }
+        }
+        w.checks.configs.begin(config);
         Self {
             w,
             members,
@@ -115,7 +136,8 @@ impl Sim {
             calm: 1_000_000,
             restarting: vec![false; n],
             restarts: false,
-            configs,
+            wipes: false,
+            helped: 0,
             tick_us: shape.tick_ms * 1000,
         }
     }
@@ -125,9 +147,12 @@ impl Sim {
         let mut rng = crate::rng::Rng::new(seed ^ 0x5eed);
         // Apart from the other choices, so that a seed keeps those.
         let mut rng_of_joins = crate::rng::Rng::new(seed ^ 0x1013);
+        let reconfig = rng.chance(500);
         let shape = Shape {
             voters: [3, 3, 3, 5, 4][rng.index(5)],
             observers: usize::from(rng.chance(300)),
+            spares: if reconfig { 1 + rng.index(2) } else { 0 },
+            reconfig,
             tick_ms: [100, 200, 500][rng.index(3)],
             force_snap: rng.chance(80),
             join_bytes: [100, 1000, zab::leader::JOIN_BYTES][rng_of_joins.index(3)],
@@ -138,8 +163,13 @@ impl Sim {
         sim.calm = rng.between(200_000, 4_000_000);
         sim.restarts = true;
         sim.faulty = true;
-        sim.members.iter_mut().for_each(|m| m.hurried = true);
-        for i in 0..sim.members.len() {
+        sim.wipes = rng.chance(500);
+        let initialize = rng.chance(500);
+        for m in &mut sim.members {
+            m.hurried = true;
+            m.initialize &= initialize;
+        }
+        for i in 0..shape.voters + shape.observers {
             let at = sim.w.rng.below(300_000);
             sim.restarting[i] = true;
             sim.w.at(at, Event::Restart(i));
@@ -150,6 +180,10 @@ impl Sim {
         }
         let at = sim.w.rng.between(500_000, 3_000_000);
         sim.w.at(at, Event::Fault);
+        if reconfig {
+            let at = sim.w.rng.between(500_000, 3_000_000);
+            sim.w.at(at, Event::Operate);
+        }
         sim
     }
 
@@ -226,6 +260,13 @@ impl Sim {
                 }
             }
             Event::Restart(m) => self.restart(m),
+            Event::Kill(m, incarnation) => {
+                if self.members[m].incarnation == incarnation {
+                    self.members[m].stop(w);
+                }
+            }
+            Event::Operate if self.faulty => self.operate(),
+            Event::Operate => {}
             Event::Fault if self.faulty => self.fault(),
             Event::Fault => {}
             Event::Mend(mend) => self.mend(mend),
@@ -234,15 +275,11 @@ impl Sim {
 
     /// What has to hold behind every event.
     fn look(&mut self) {
-        for n in std::mem::take(&mut self.w.checks.undurable) {
-            let disks = self.members.iter().map(|m| (m.id, &m.disk));
-            let quorum = |have: &BTreeSet<PeerId>| self.configs.has_quorum(have);
-            let verdict = durable::on_a_quorum(&self.w.checks.committed, n, disks, quorum);
-            self.w.checks.note(self.w.now, "no acknowledged write lost", verdict);
-        }
+        self.look_at_disks();
         if self.restarts {
             for m in 0..self.members.len() {
-                if self.members[m].live.is_none() && !self.restarting[m] {
+                let down = self.members[m].live.is_none() && self.members[m].may_start();
+                if down && !self.restarting[m] {
                     self.restarting[m] = true;
                     let at = self.w.now + self.w.rng.between(10_000, 3_000_000);
                     self.w.at(at, Event::Restart(m));
@@ -251,10 +288,36 @@ impl Sim {
         }
     }
 
-    /// Starts a member that does not run.
+    fn look_at_disks(&mut self) {
+        let (checks, members, now) = (&mut self.w.checks, &self.members, self.w.now);
+        let which = |has: &dyn Fn(&Member) -> bool| -> BTreeSet<PeerId> {
+            members.iter().filter(|m| has(m)).map(|m| m.id).collect()
+        };
+        let having = |record: &Record| which(&|m| m.has_durable(record));
+        for (before, config) in std::mem::take(&mut checks.unknown) {
+            let know = which(&|m| m.knows(config.version));
+            checks.note(now, "configurations", configs::known_to_quorums(&before, &config, &know));
+        }
+        for n in std::mem::take(&mut checks.undurable) {
+            let Some(e) = checks.committed.get(n) else { continue };
+            let record = Record { zxid: e.zxid, bytes: e.bytes.clone() };
+            let verdict = durable::on_a_quorum(e.zxid, &having(&record), checks.configs.newest());
+            checks.note(now, "no acknowledged write lost", verdict);
+        }
+        for (next, record) in std::mem::take(&mut checks.designated) {
+            let verdict = durable::designated(next, &record, &having(&record));
+            checks.note(now, "hand-over", verdict);
+        }
+        for (who, last) in std::mem::take(&mut checks.handed_over) {
+            let verdict = durable::handed_over(who, &last, &having(&last), checks.configs.newest());
+            checks.note(now, "hand-over", verdict);
+        }
+    }
+
+    /// Starts a member that does not run and may.
     pub fn restart(&mut self, m: usize) {
         self.restarting[m] = false;
-        if self.members[m].live.is_some() {
+        if self.members[m].live.is_some() || !self.members[m].may_start() {
             return;
         }
         for other in 0..self.members.len() {
@@ -447,19 +510,48 @@ impl Sim {
         }
     }
 
-    /// Whether every member serves.
-    pub fn all_serve(&self) -> Vec<bool> {
-        self.members.iter().map(Member::serves).collect()
+    /// Whether every member of the newest configuration serves.
+    pub fn all_serve(&self) -> Result<(), String> {
+        liveness::all_serve(self.expected().map(|m| (m.id, m.serves())))
+    }
+
+    /// The members of the newest configuration.
+    fn expected(&self) -> impl Iterator<Item = &Member> {
+        let members = &self.w.checks.configs.newest().members;
+        self.members.iter().filter(|m| members.contains_key(&m.id))
+    }
+
+    /// Whether nothing is amiss and everybody serves.
+    pub fn is_calm(&self) -> bool {
+        let well = |m: &Member| {
+            let quick = m.disk_factor == 1 && !m.disk_held && m.crash_at.is_none();
+            let idle = m.live.as_ref().is_none_or(|l| l.busy_until < self.w.now + 20_000);
+            let changes = m.files.last_seen.as_ref().is_some_and(|c| c.version > m.files.active.version);
+            quick && idle && !changes
+        };
+        let operator = |c: &Client| c.pending.iter().any(|p| p.op == OpCode::Reconfig);
+        let leaders = self.members.iter().filter(|m| m.leads()).count();
+        self.w.now >= self.w.last_fault + 3_000_000
+            && self.w.net.is_well()
+            && leaders == 1
+            && self.members.iter().all(well)
+            && !self.clients.iter().any(operator)
+            && self.all_serve().is_ok()
     }
 
     /// The second half of a run: nothing fails any more, so everybody has to get on.
     fn recover(&mut self) {
         self.mend_all();
-        let deadline = self.w.now + self.tick_us * liveness::TICKS + 20_000_000;
-        while self.is_fine() && self.w.now < deadline && self.all_serve().contains(&false) {
-            self.run_for(100_000);
+        let wait = self.tick_us * liveness::TICKS + 20_000_000;
+        for all in [false, true] {
+            self.help(all);
+            let deadline = self.w.now + wait;
+            while self.is_fine() && self.w.now < deadline && self.all_serve().is_err() {
+                self.help(false);
+                self.run_for(100_000);
+            }
         }
-        let verdict = liveness::all_serve(&self.all_serve());
+        let verdict = self.all_serve();
         self.w.checks.note(self.w.now, "liveness", verdict);
         let before: Vec<_> = self.clients.iter().map(|c| c.count.answers).collect();
         let deadline = self.w.now + 20_000_000;
@@ -475,6 +567,7 @@ impl Sim {
         let deadline = self.w.now + 10_000_000;
         self.run_for(500_000);
         while self.is_fine() && self.w.now < deadline && self.equal().is_err() {
+            self.help(false);
             self.run_for(100_000);
         }
         let verdict = self.equal();
@@ -493,8 +586,8 @@ impl Sim {
 
     /// Whether everybody has everything.
     pub fn equal(&self) -> Result<(), String> {
-        let last =
-            self.members.iter().map(|m| m.live.as_ref().map_or_else(Default::default, |l| l.chain.last()));
+        let last = |m: &Member| m.live.as_ref().map_or_else(Default::default, |l| l.chain.last());
+        let last = self.expected().map(|m| (m.id, last(m)));
         liveness::all_equal(&self.w.checks.committed, last)
     }
 
@@ -507,6 +600,10 @@ impl Sim {
             simulated: self.w.now,
             committed: checks.committed.len(),
             epochs: checks.leaders.len(),
+            reconfigs: checks.configs.changes(),
+            handovers: checks.handovers,
+            wipes: checks.wipes,
+            helped: self.helped,
             answers: self.clients.iter().map(|c| c.count.answers).sum(),
             events: self.clients.iter().map(|c| c.count.events).sum(),
             trace: self.w.trace.take().unwrap_or_default(),

@@ -65,6 +65,10 @@ pub enum Event {
     LateEpoch(usize, u64, bool, zk_proto::Epoch),
     /// A member starts again.
     Restart(usize),
+    /// A member that was told to stop has had its time.
+    Kill(usize, u64),
+    /// The operator does something.
+    Operate,
     /// The next fault.
     Fault,
     /// A fault ends.
@@ -115,6 +119,10 @@ pub struct World {
     pub running: Vec<Option<u64>>,
     /// Sync of the log in us, from and to.
     pub disk: (u64, u64),
+    /// How many faults, ends of faults and wishes of the operator there were.
+    pub faults: u64,
+    /// When the last one was, us.
+    pub last_fault: u64,
     /// What happened, if that is wanted.
     pub trace: Option<String>,
     sequence: u64,
@@ -133,6 +141,8 @@ impl World {
             conns: Vec::new(),
             running: vec![None; members],
             disk: (200, 4000),
+            faults: 0,
+            last_fault: 0,
             trace: trace.then(String::new),
             sequence: 0,
             queue: BinaryHeap::new(),
@@ -154,6 +164,12 @@ impl World {
         let entry = self.queue.pop()?;
         self.now = entry.at;
         Some(entry.event)
+    }
+
+    /// Something is going to be other than usual.
+    pub fn disturb(&mut self) {
+        self.faults += 1;
+        self.last_fault = self.now;
     }
 
     /// Whether a bug was put back.

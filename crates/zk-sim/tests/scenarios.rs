@@ -34,6 +34,7 @@ fn scenarios_fail_with_their_bug() {
         ("zookeeper_3911_history_of_a_quorum", Plant::LazyHistory),
         ("zookeeper_4643_epoch_behind_the_history", Plant::LazyHistory),
         ("zookeeper_4646_whole_ensemble_down", Plant::LazyHistory),
+        ("wiped_member_waits", Plant::BlankVotes),
     ] {
         let path = format!("{}/scenarios/{file}.txt", env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(path).unwrap();

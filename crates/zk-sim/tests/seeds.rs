@@ -38,7 +38,7 @@ fn a_seed_is_the_same_run_to_the_byte() {
 fn bugs_put_back_are_found() {
     let missed: Vec<_> = Plant::ALL
         .into_iter()
-        .filter(|plant| (0..600).all(|seed| run_seed(seed, Some(*plant), false).violation.is_none()))
+        .filter(|plant| (0..1000).all(|seed| run_seed(seed, Some(*plant), false).violation.is_none()))
         .collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }

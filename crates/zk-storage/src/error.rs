@@ -230,6 +230,14 @@ pub enum StorageError {
         /// The newest that is known.
         known: u32,
     },
+    /// A backup that cannot be made, read or restored.
+    #[error("{}: {what}", path.display())]
+    Backup {
+        /// The backup's directory, or a file.
+        path: PathBuf,
+        /// Why, and what to do.
+        what: String,
+    },
     /// An epoch file that is not a number.
     #[error("{} does not hold an epoch number", path.display())]
     EpochFile {

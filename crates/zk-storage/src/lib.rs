@@ -7,7 +7,7 @@
 //! Modules in reading order: `config` (where things are), `recovery` (from a
 //! directory to a tree), `log`, `snapshot_file`, `mirror`, `install` (a state
 //! from the leader takes the old one's place), `snap_stream` (a state between
-//! members), `retention` (what may go), `transfer` (Java directories), `epoch`,
+//! members), `retention` (what may go), `transfer` (Java directories), `backup`, `epoch`,
 //! `disk` and `fault` (the calls that change files, and how tests make them
 //! fail).
 //!
@@ -40,6 +40,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backup;
 mod config;
 mod disk;
 mod epoch;
@@ -61,13 +62,18 @@ mod tests;
 mod transfer;
 mod witness;
 
+pub use backup::{
+    Backup, BackupDone, BackupFile, BackupKind, Point, Range, Restored, backup, read_backup, restore,
+    verify_backup,
+};
 pub use config::StorageConfig;
 pub use disk::replace_file;
 pub use epoch::{EpochFile, read_epoch, write_epoch};
 pub use error::{Result, StorageError};
 pub use install::install;
 pub use log::{
-    LogOptions, LogPosition, LogReader, LogRecord, LogWriter, Mended, Tail, find_in_log, read_range, truncate,
+    LogFlaw, LogOptions, LogPosition, LogReader, LogRecord, LogScan, LogWriter, Mended, Scanned, Tail,
+    find_in_log, find_logs, follows, read_range, truncate,
 };
 pub use mirror::{Applied, Mirror, MirrorBatch, MirrorOptions, MirrorReader, MirrorView};
 pub use progress::Progress;
@@ -76,6 +82,6 @@ pub use retention::{purge, purge_files};
 pub use snap_stream::{SnapLoader, stream_mirror, stream_tree};
 pub use snapshot_file::{
     Compression, LoadedSnapshot, SnapshotDigest, SnapshotEnd, SnapshotSink, SnapshotWriter, find_snapshots,
-    load, load_newest, read_snapshot, write_tree,
+    load, load_foreign, load_newest, read_snapshot, write_tree,
 };
 pub use transfer::{export, import};

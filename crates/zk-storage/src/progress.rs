@@ -39,6 +39,24 @@ pub enum Progress<'a> {
         /// Nodes in all; 0: not known.
         total: u64,
     },
+    /// A file is copied into a backup.
+    Copying {
+        /// Which file.
+        path: &'a Path,
+        /// Bytes so far.
+        bytes: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// A file's checksum is computed.
+    Checking {
+        /// Which file.
+        path: &'a Path,
+        /// Bytes so far.
+        bytes: u64,
+        /// Bytes in all.
+        total: u64,
+    },
 }
 
 /// Steps between two reports.

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use zk_proto::{SessionId, Zxid};
+
+use crate::{inspect, times};
 
 const AFTER: &str = "\
 Without a command the arguments are those of `serve`, as for Java's server.
@@ -11,7 +14,8 @@ Environment: SERVER_JVMFLAGS and JVMFLAGS (-Dname=value sets ZooKeeper's system
 properties), ZKD_LOG or RUST_LOG (level of messages: error, warn, info, debug).
 
 Exit codes: 0 stopped on request, 1 unexpected, 2 arguments or configuration,
-3 data directory unusable, 4 port cannot be opened, 10 disk failed while running.";
+3 data directory unusable, 4 port cannot be opened, 10 disk failed while running.
+`zkd status`: 5 something is wrong, 6 nobody serves.";
 
 /// A ZooKeeper server.
 #[derive(Debug, Parser)]
@@ -34,6 +38,185 @@ pub enum Command {
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show what a log, a snapshot or the mirror holds; nothing is written
+    #[command(subcommand)]
+    Inspect(InspectCommand),
+    /// Copy a server's data, which may run, so that every later state can be restored
+    Backup(BackupArgs),
+    /// Fill an empty data directory with a state of a backup
+    Restore(RestoreArgs),
+    /// Show one line for each member of an ensemble
+    Status(StatusArgs),
+    /// Talk to a server, with zkCli's commands
+    Cli(ClientArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InspectCommand {
+    /// The transactions of a log file, or of all in a directory, and where it is damaged
+    Log(InspectLogArgs),
+    /// The nodes and sessions of a snapshot, or of the newest in a directory
+    Snapshot(InspectStateArgs),
+    /// The same of the mirror in a dataDir; its server may run
+    Mirror(InspectStateArgs),
+    /// What differs between two snapshots (or dataDirs: their mirror, else the newest snapshot)
+    Compare(InspectCompareArgs),
+}
+
+/// Limits of what is shown, all of them inclusive.
+#[derive(Debug, Args)]
+pub struct RangeArgs {
+    /// From this zxid on, such as 0x1f
+    #[arg(long, value_name = "ZXID", value_parser = inspect::zxid)]
+    pub from: Option<Zxid>,
+    /// Up to this zxid
+    #[arg(long, value_name = "ZXID", value_parser = inspect::zxid)]
+    pub to: Option<Zxid>,
+    /// From this time on: 2026-11-21T18:19:50Z, '2026-11-21 18:19' (local), ms since 1970
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    pub since: Option<i64>,
+    /// Up to this time
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    pub until: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectLogArgs {
+    /// A log file, or a directory of them
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Only what names this node or one below it
+    #[arg(long = "path", value_name = "PATH")]
+    pub node: Option<String>,
+    /// Only this session, such as 0x100016396390000
+    #[arg(long, value_name = "ID", value_parser = inspect::session)]
+    pub session: Option<SessionId>,
+    /// Show the nodes' data, not only its length
+    #[arg(long)]
+    pub data: bool,
+    /// One JSON object a line, with data
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectStateArgs {
+    /// A snapshot file, or a dataDir
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Only this node and those below it
+    #[arg(long = "path", value_name = "PATH")]
+    pub node: Option<String>,
+    /// Only this session and its ephemerals
+    #[arg(long, value_name = "ID", value_parser = inspect::session)]
+    pub session: Option<SessionId>,
+    /// Show the nodes' data and access control lists
+    #[arg(long)]
+    pub data: bool,
+    /// Only the sessions and sums
+    #[arg(long)]
+    pub summary: bool,
+    /// One JSON object a line, with data
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectCompareArgs {
+    /// A snapshot file, or a dataDir
+    pub left: PathBuf,
+    /// Another
+    pub right: PathBuf,
+    /// Only this node and those below it
+    #[arg(long = "path", value_name = "PATH")]
+    pub node: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BackupArgs {
+    #[command(subcommand)]
+    pub command: Option<BackupCommand>,
+    /// The backup's directory: a new one, or one to bring up to date
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Take a new state to begin from, so that a restore replays less of the log
+    #[arg(long)]
+    pub full: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// Read a whole backup: checksums, records, seals
+    Verify {
+        /// The backup's directory
+        dir: PathBuf,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what a backup holds and what can be restored
+    List {
+        /// The backup's directory
+        dir: PathBuf,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup's directory
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// The data directory to fill, without a version-2 in it
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The directory of the log [default: the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// The state after this transaction, such as 0x1f [default: the newest]
+    #[arg(long, value_name = "ZXID", value_parser = inspect::zxid, conflicts_with = "time")]
+    pub zxid: Option<Zxid>,
+    /// The state at this time: 2026-11-21T18:19:50Z, '2026-11-21 18:19' (local), ms since 1970
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    pub time: Option<i64>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Members: HOST:PORT,HOST:PORT (without a port: 2181)
+    #[arg(default_value = "127.0.0.1:2181")]
+    pub members: String,
+    /// How long to wait for an answer, in ms
+    #[arg(long, value_name = "MS", default_value_t = 3000)]
+    pub timeout: u64,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// As zkCli takes them, where one or two dashes are the same.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct ClientArgs {
+    /// -server HOST:PORT,...[/CHROOT] -timeout MS -r -waitforconnection --json, then a command
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub arguments: Vec<String>,
 }
 
 /// Which data directory.
@@ -104,6 +287,12 @@ pub struct ServeArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
 
     #[test]
     fn the_forms_of_java() {

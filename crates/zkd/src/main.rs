@@ -1,8 +1,14 @@
 //! The zkd binary: arguments, logs, exit codes.
 
+mod backup;
 mod cli;
+mod client;
+mod inspect;
+mod out;
 mod progress;
 mod serve;
+mod status;
+mod times;
 mod transfer;
 
 use std::process::ExitCode;
@@ -27,6 +33,10 @@ enum Exit {
     Data = 3,
     /// The port cannot be opened.
     Listen = 4,
+    /// `status`: a member is not as it should be.
+    Degraded = 5,
+    /// `status`: nobody serves.
+    Down = 6,
 }
 
 /// An error and the code it ends with.
@@ -50,6 +60,11 @@ fn main() -> ExitCode {
         Some(Command::Import(args)) => transfer::import(&args),
         Some(Command::Export(args)) => transfer::export(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => serve::check(&file),
+        Some(Command::Inspect(command)) => inspect::run(&command),
+        Some(Command::Backup(args)) => backup::run(&args),
+        Some(Command::Restore(args)) => backup::restore(&args),
+        Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Cli(args)) => client::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -53,6 +53,16 @@ fn text(progress: Progress<'_>) -> String {
         Progress::WritingSnapshot { nodes, total } => {
             format!("writing the snapshot, {}", share(nodes, total))
         }
+        Progress::Copying { path, bytes, total } => {
+            format!("copying {}, {}", path.display(), part(bytes, total))
+        }
+        Progress::Checking { path, bytes, total } => {
+            format!("checking {}, {}", path.display(), part(bytes, total))
+        }
         _ => String::new(),
     }
+}
+
+fn part(bytes: u64, total: u64) -> String {
+    format!("{} of {} MB", bytes >> 20, total.div_ceil(1 << 20))
 }

@@ -45,7 +45,8 @@ fn unusable(error: StorageError) -> Failure {
     Failure::new(Exit::Data, error)
 }
 
-fn storage(args: &DataArgs) -> Result<StorageConfig, Failure> {
+/// The directories that the arguments or a `zoo.cfg` name.
+pub fn storage(args: &DataArgs) -> Result<StorageConfig, Failure> {
     let loaded = match &args.config {
         Some(file) => Config::load(file, &serve::env()),
         None => Config::standalone(&serve::env()),

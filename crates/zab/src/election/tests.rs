@@ -580,18 +580,24 @@ fn who_asks_during_an_election_is_told_its_result() {
                 to 4 8: Leading 2 7 1 1
         "#]],
     );
-    // Without a vote one does not call others into one's round.
+    // Without a vote one does not call others into one's round, but follows into theirs.
     check(
         three(4),
         "start 7 1
          start 7 1
-         1 looking 1 7 1 1",
+         1 looking 1 7 1 1
+         2 looking 2 7 3 1
+         3 looking 3 7 1 1",
         expect![[r#"
             start 7 1
                 to 1 2 3: Looking - - 1 -
             start 7 1
                 to 1 2 3: Looking - - 2 -
             1 looking 1 7 1 1
+                to 1 2 3: Looking 1 7 1 1
+            2 looking 2 7 3 1
+                to 1 2 3: Looking 2 7 3 1
+            3 looking 3 7 1 1
         "#]],
     );
 }
@@ -948,6 +954,26 @@ fn a_pending_configuration_has_a_say() {
     );
 }
 
+/// What a leader proposed before it was killed, nobody else knows.
+#[test]
+fn a_pending_configuration_does_not_keep_anybody_out() {
+    let mut configs = Configs::new(ensemble(5, &[1, 2, 3], &[]));
+    configs.last_seen = Some(ensemble(6, &[1, 3], &[]).into());
+    check(
+        Election::new(ElectionConfig::new(PeerId(1)), configs),
+        "start 7 1
+         2 following 3 0 5 2
+         3 leading 3 0 5 2",
+        expect![[r#"
+            start 7 1
+                to 2 3: Looking 1 7 1 1
+            2 following 3 0 5 2
+            3 leading 3 0 5 2
+                Following 3 0 5 2
+        "#]],
+    );
+}
+
 #[test]
 fn the_next_leader_may_be_named() {
     check(
@@ -1172,12 +1198,19 @@ fn blank_members_vote_when_all_were_heard() {
          at 200
          3 looking 3 -1 0 0
          2 looking 2 -1 0 0
+         at 400
+         3 looking 3 -1 0 0
+         2 looking 2 -1 0 0
          2 looking 3 0 1 0
          3 looking 3 0 1 0",
         expect![[r#"
             blank
                 to 2 3: Looking 1 -1 0 0
             at 200
+                to 2 3: Looking 1 -1 0 0
+            3 looking 3 -1 0 0
+            2 looking 2 -1 0 0
+            at 400
                 to 2 3: Looking 1 -1 0 0
             3 looking 3 -1 0 0
             2 looking 2 -1 0 0
@@ -1199,10 +1232,15 @@ fn blank_members_wait_for_the_last_one_and_vote_for_the_best() {
          at 5000
          2 looking 2 7 4 1
          3 looking 3 -1 0 0
-         at 5100
+         at 5199
          2 looking 2 7 4 1
-         at 5299
-         at 5300",
+         at 5200
+         2 looking 2 7 4 1
+         3 looking 3 -1 0 0
+         at 5300
+         2 looking 2 7 4 1
+         at 5499
+         at 5500",
         expect![[r#"
             blank
                 to 2 3: Looking 1 -1 0 0
@@ -1211,11 +1249,16 @@ fn blank_members_wait_for_the_last_one_and_vote_for_the_best() {
                 to 2 3 2 3 2 3 2 3 2 3 2 3: Looking 1 -1 0 0
             2 looking 2 7 4 1
             3 looking 3 -1 0 0
-                to 2 3: Looking 2 7 4 1
-            at 5100
+            at 5199
             2 looking 2 7 4 1
-            at 5299
+            at 5200
+            2 looking 2 7 4 1
+            3 looking 3 -1 0 0
+                to 2 3: Looking 2 7 4 1
             at 5300
+            2 looking 2 7 4 1
+            at 5499
+            at 5500
                 Following 2 7 4 1
         "#]],
     );
@@ -1230,6 +1273,9 @@ fn a_blank_members_word_counts_for_a_while() {
          3 looking 3 -1 0 0
          at 3100
          2 looking 2 7 4 1
+         3 looking 3 -1 0 0
+         at 3300
+         2 looking 2 7 4 1
          3 looking 3 -1 0 0",
         expect![[r#"
             blank
@@ -1237,6 +1283,10 @@ fn a_blank_members_word_counts_for_a_while() {
             3 looking 3 -1 0 0
             at 3100
                 to 2 3 2 3 2 3 2 3: Looking 1 -1 0 0
+            2 looking 2 7 4 1
+            3 looking 3 -1 0 0
+            at 3300
+                to 2 3: Looking 1 -1 0 0
             2 looking 2 7 4 1
             3 looking 3 -1 0 0
                 to 2 3: Looking 2 7 4 1
@@ -1269,6 +1319,11 @@ fn a_later_round_takes_a_blank_members_vote_back() {
          3 looking 3 9 1 1
          4 looking 4 8 1 1
          5 looking 5 -1 0 0
+         at 200
+         2 looking 2 7 1 1
+         3 looking 3 9 1 1
+         4 looking 4 8 1 1
+         5 looking 5 -1 0 0
          2 looking 2 8 2 1
          3 looking 3 9 1 1
          4 looking 4 8 2 1
@@ -1276,6 +1331,12 @@ fn a_later_round_takes_a_blank_members_vote_back() {
          3 looking 3 9 2 1",
         expect![[r#"
             blank
+                to 2 3 4 5: Looking 1 -1 0 0
+            2 looking 2 7 1 1
+            3 looking 3 9 1 1
+            4 looking 4 8 1 1
+            5 looking 5 -1 0 0
+            at 200
                 to 2 3 4 5: Looking 1 -1 0 0
             2 looking 2 7 1 1
             3 looking 3 9 1 1
@@ -1291,6 +1352,16 @@ fn a_later_round_takes_a_blank_members_vote_back() {
                 to 2 3 4 5: Looking 3 9 2 1
         "#]],
     );
+}
+
+/// On a new connection the last message comes again, however old it is: 3 has led since.
+#[test]
+fn a_blank_member_does_not_believe_what_may_be_old() {
+    let mut election = three(1);
+    let script = "blank\n 3 looking 3 7 2 1\n 2 looking 2 6 2 1\n at 200\n 2 looking 2 6 2 1\n \
+        3 leading 3 7 2 2\n at 5000\n 2 looking 2 6 2 1";
+    run(&mut election, script);
+    assert!(election.is_looking() && election.is_gathering());
 }
 
 /// It is asked by an old round and answers; its own vote is untouched.

@@ -1,6 +1,6 @@
 //! With a healthy quorum everybody gets on.
 
-use zk_proto::Zxid;
+use zk_proto::{PeerId, Zxid};
 
 use super::{Committed, Verdict};
 use crate::clients::Client;
@@ -9,10 +9,10 @@ use crate::clients::Client;
 pub const TICKS: u64 = 60;
 
 /// Every member serves.
-pub fn all_serve(serving: &[bool]) -> Verdict {
-    match serving.iter().position(|s| !s) {
+pub fn all_serve(mut members: impl Iterator<Item = (PeerId, bool)>) -> Verdict {
+    match members.find(|(_, serves)| !serves) {
         None => Ok(()),
-        Some(who) => Err(format!("member {} does not serve", who + 1)),
+        Some((who, _)) => Err(format!("member {who} does not serve")),
     }
 }
 
@@ -25,10 +25,10 @@ pub fn all_answered(clients: &[Client], before: &[u64]) -> Verdict {
 }
 
 /// Every member has everything.
-pub fn all_equal(committed: &Committed, last: impl Iterator<Item = Zxid>) -> Verdict {
-    for (who, last) in last.enumerate() {
+pub fn all_equal(committed: &Committed, members: impl Iterator<Item = (PeerId, Zxid)>) -> Verdict {
+    for (who, last) in members {
         if last != committed.last() {
-            return Err(format!("member {} is at {last}, not at {}", who + 1, committed.last()));
+            return Err(format!("member {who} is at {last}, not at {}", committed.last()));
         }
     }
     Ok(())

@@ -7,12 +7,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use zk_proto::{Epoch, SessionId, Stat, Xid, Zxid};
+use zab::config::EnsembleConfig;
+use zab::history::Record;
+use zk_proto::{Epoch, PeerId, SessionId, Stat, Xid, Zxid};
 
 use crate::state::Chain;
 
 pub mod agreement;
 pub mod committed;
+pub mod configs;
 pub mod digests;
 pub mod durable;
 pub mod ephemerals;
@@ -26,6 +29,7 @@ pub mod watches;
 pub mod zxids;
 
 pub use committed::Committed;
+pub use configs::Configurations;
 
 /// What a guarantee's check found.
 pub type Verdict = Result<(), String>;
@@ -39,6 +43,18 @@ pub struct Checks {
     pub leaders: BTreeMap<Epoch, usize>,
     /// Committed, and not yet seen on the disks of a quorum: indices.
     pub undurable: Vec<usize>,
+    /// The configurations that were ever in force.
+    pub configs: Configurations,
+    /// New ones that are in force, not yet looked for in the files of quorums: before and new.
+    pub unknown: Vec<(EnsembleConfig, EnsembleConfig)>,
+    /// Whom a reconfiguration named as the next leader, not yet looked at.
+    pub designated: Vec<(PeerId, Record)>,
+    /// Leaders that were told to go and were not disturbed, and the last that they logged.
+    pub handed_over: Vec<(PeerId, Record)>,
+    /// Leaders that were told to go and did.
+    pub handovers: u64,
+    /// Disks that were lost.
+    pub wipes: u64,
     /// The first violation.
     pub violation: Option<String>,
     /// How many answers, events and transactions were looked at.
@@ -96,6 +112,39 @@ impl Checks {
         self.note(now, "one leader an epoch", verdict);
         let verdict = prefix::leader_has_all(who, epoch, &self.committed, chain);
         self.note(now, "no acknowledged write lost", verdict);
+    }
+
+    /// A member's files say from now on that a configuration is in force; `epoch` is the member's.
+    pub fn configured(
+        &mut self,
+        now: u64,
+        who: usize,
+        epoch: Epoch,
+        before: &EnsembleConfig,
+        config: &EnsembleConfig,
+    ) {
+        let verdict = configs::goes_on(who, before, config);
+        self.note(now, "configurations", verdict);
+        match self.configs.activated(epoch, config) {
+            Ok(Some(before)) => self.unknown.push((before, config.clone())),
+            Ok(None) => {}
+            Err(why) => self.note(now, "configurations", Err(format!("member {who}: {why}"))),
+        }
+    }
+
+    /// A leader serves under a configuration.
+    pub fn leads_under(&mut self, now: u64, who: usize, epoch: Epoch, active: &EnsembleConfig) {
+        let verdict = self.configs.not_lost(who, epoch, active);
+        self.note(now, "configurations", verdict);
+    }
+
+    /// A leader of `epoch` tells that something is committed. What was proposed before that
+    /// epoch is committed by those who acknowledge NEWLEADER.
+    pub fn commits(&mut self, now: u64, who: PeerId, epoch: Epoch, zxid: Zxid) {
+        if zxid > self.committed.last() && zxid.epoch() == epoch {
+            let verdict = self.configs.may_commit(who, zxid);
+            self.note(now, "configurations", verdict);
+        }
     }
 
     /// A client's write was answered.

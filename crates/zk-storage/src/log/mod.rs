@@ -13,6 +13,7 @@ mod range;
 #[cfg(test)]
 mod range_tests;
 mod reader;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -22,6 +23,7 @@ pub(crate) use hole::{mend, remember_boot};
 pub use range::{LogPosition, find_in_log, read_range};
 pub(crate) use reader::is_blank;
 pub use reader::{LogReader, LogRecord, Tail};
+pub use scan::{LogFlaw, LogScan, Scanned};
 pub use writer::{LogOptions, LogWriter};
 
 use zk_proto::Zxid;
@@ -37,10 +39,15 @@ const FRAME: usize = 12;
 /// Ends every entry.
 const END: u8 = 0x42;
 
+/// The log files of a version-2 directory, oldest first, each with the zxid in its name.
+pub fn find_logs(dir: &std::path::Path) -> Result<Vec<(Zxid, std::path::PathBuf)>> {
+    names::list(dir, names::LOG)
+}
+
 /// Whether `next` may come right after `last`: the next counter of the same
 /// epoch, or the first of a later one. A leader begins an epoch with counter
 /// 1; a stand-alone server that used up its counter comes to 0.
-pub(crate) fn follows(last: Zxid, next: Zxid) -> bool {
+pub fn follows(last: Zxid, next: Zxid) -> bool {
     last.next() == Some(next) || (next.epoch() > last.epoch() && next.counter() <= 1)
 }
 

@@ -31,6 +31,15 @@ pub struct LogRecord {
 }
 
 impl LogRecord {
+    /// Who, when and what kind. An error names file and offset.
+    pub fn header(&self) -> Result<TxnHeader> {
+        TxnHeader::read(&mut Reader::new(&self.payload)).map_err(|source| StorageError::LogRecord {
+            path: self.path.to_path_buf(),
+            offset: self.offset,
+            source,
+        })
+    }
+
     /// The transaction. An error names file and offset.
     pub fn decode(&self) -> Result<LogEntry> {
         LogEntry::decode(&self.payload).map_err(|source| StorageError::LogRecord {
@@ -84,15 +93,15 @@ pub struct LogReader {
 }
 
 #[derive(Debug)]
-struct Segment {
+pub(super) struct Segment {
     input: BufReader<File>,
     path: Arc<Path>,
-    offset: u64,
+    pub(super) offset: u64,
     len: u64,
 }
 
 /// What stands at an offset.
-enum Found {
+pub(super) enum Found {
     Entry(u32, Vec<u8>),
     /// Zeros to the end of the file.
     Padding,
@@ -102,7 +111,7 @@ enum Found {
 /// What is wrong with an entry. The numbers are bytes of head, payload and
 /// end mark.
 #[derive(Clone, Copy)]
-enum Flaw {
+pub(super) enum Flaw {
     Cut,
     Length,
     Beyond,
@@ -111,7 +120,7 @@ enum Flaw {
 }
 
 impl Flaw {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Flaw::Cut => "its head is cut",
             Flaw::Length => "its length is out of range",
@@ -258,7 +267,7 @@ impl Iterator for LogReader {
 impl Segment {
     /// Opens a file and reads its header. `None`: it is the last one and a
     /// crash came before anything of it reached the disk.
-    fn open(path: &Path, is_last: bool) -> Result<Option<Segment>> {
+    pub(super) fn open(path: &Path, is_last: bool) -> Result<Option<Segment>> {
         let fail = |e| StorageError::io("read", path, e);
         let bad = |what| StorageError::LogHeader { path: path.to_owned(), what };
         let file = disk::open_to_read(path)?;
@@ -283,8 +292,35 @@ impl Segment {
         Ok(Some(Segment { input, path, offset: HEADER_LEN, len }))
     }
 
+    /// Opens a file whose header is damaged, at its first byte.
+    pub(super) fn without_header(path: &Path) -> Result<Segment> {
+        let file = disk::open_to_read(path)?;
+        let len = file.metadata().map_err(|e| StorageError::io("read", path, e))?.len();
+        let input = BufReader::with_capacity(256 << 10, file);
+        Ok(Segment { input, path: path.into(), offset: 0, len })
+    }
+
+    /// Stands at `offset` anew; what was read ahead is forgotten, and the file may have grown.
+    pub(super) fn again(&mut self, offset: u64) -> Result<()> {
+        let fail = |e| StorageError::io("read", &self.path, e);
+        self.len = self.input.get_ref().metadata().map_err(fail)?.len();
+        self.input.seek(SeekFrom::Start(offset)).map_err(fail)?;
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// Steps from the bad bytes at `offset` to the next sound entry, if there is one.
+    pub(super) fn resume(&mut self, offset: u64, last: Zxid) -> Result<Option<u64>> {
+        self.again(offset)?;
+        let mut rest = Vec::new();
+        self.input.read_to_end(&mut rest).map_err(|e| StorageError::io("read", &self.path, e))?;
+        let Some((_, at)) = sound_entry_behind(&rest, last) else { return Ok(None) };
+        self.again(offset + at as u64)?;
+        Ok(Some(self.offset))
+    }
+
     /// Reads the entry at `offset` and steps behind it.
-    fn read(&mut self) -> Result<Found> {
+    pub(super) fn read(&mut self) -> Result<Found> {
         let path = self.path.clone();
         self.read_io().map_err(|e| StorageError::io("read", &path, e))
     }
@@ -323,7 +359,7 @@ impl Segment {
 
     /// Tells damage from a write that a crash cut short. `None`: the bad entry
     /// at `offset` is a torn tail.
-    fn damage(&mut self, offset: u64, flaw: Flaw, last: Zxid) -> Result<Option<String>> {
+    pub(super) fn damage(&mut self, offset: u64, flaw: Flaw, last: Zxid) -> Result<Option<String>> {
         let path = self.path.clone();
         let fail = |e| StorageError::io("read", &path, e);
         self.input.seek(SeekFrom::Start(offset)).map_err(fail)?;

@@ -49,6 +49,8 @@ use batch::{Change, merged};
 const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"format";
 const APPLIED_KEY: &[u8] = b"applied";
+/// How often a mirror that its server changes is opened to read.
+const OPEN_TRIES: u32 = 10;
 /// One write of a rebuild.
 const REBUILD_BATCH: usize = 1 << 20;
 
@@ -152,6 +154,11 @@ impl DirLock {
 }
 
 impl Db {
+    fn new(db: DB, path: PathBuf, locks: Vec<DirLock>) -> Db {
+        let (generation, current) = (Mutex::new(0), AtomicU64::new(0));
+        Db { db, path, generation, current, locks: Mutex::new(locks) }
+    }
+
     fn into_lock(self) -> Option<DirLock> {
         drop(self.db);
         self.locks.into_inner().expect("nobody panics with it").pop()
@@ -196,6 +203,34 @@ impl Mirror {
         Self::open_or_return(version_dir, options, lock).map_err(|(e, _)| e)
     }
 
+    /// Opens the mirror of a version-2 directory to read what of it is on the disk: the state of
+    /// the last flush. It changes nothing and takes no lock, so a server may be at work on it.
+    pub fn open_to_read(version_dir: &Path) -> Result<MirrorReader> {
+        let path = Self::dir(version_dir);
+        let options = MirrorOptions::default();
+        let mut tries = 0;
+        loop {
+            let cache = Cache::new_lru_cache(options.block_cache);
+            let families = Table::ALL.map(|t| {
+                ColumnFamilyDescriptor::new(t.name(), family_options(t, &cache, options.flush_bytes))
+            });
+            let mut database = database_options(options.flush_bytes);
+            database.create_if_missing(false);
+            database.create_missing_column_families(false);
+            // All files are opened now: a compaction may remove their names later.
+            database.set_max_open_files(-1);
+            match DB::open_cf_descriptors_read_only(&database, &path, families, false) {
+                Ok(db) => return Ok(MirrorReader::new(Arc::new(Db::new(db, path, Vec::new())))),
+                // A compaction took a file away between the list of files and their opening.
+                Err(_) if tries < OPEN_TRIES && exists(version_dir) => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(source) => return Err(StorageError::Mirror { path, source }),
+            }
+        }
+    }
+
     /// Gives the lock back when the mirror cannot be opened.
     pub(crate) fn open_or_return(
         version_dir: &Path,
@@ -213,13 +248,7 @@ impl Mirror {
             Ok(db) => db,
             Err(source) => return Err((StorageError::Mirror { path, source }, Some(lock))),
         };
-        let db = Db {
-            db,
-            path,
-            generation: Mutex::new(0),
-            current: AtomicU64::new(0),
-            locks: Mutex::new(vec![lock]),
-        };
+        let db = Db::new(db, path, vec![lock]);
         let applied = match view::applied(&db) {
             Ok(a) => a,
             Err(e) => return Err((e, db.into_lock())),

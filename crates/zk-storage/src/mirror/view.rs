@@ -119,6 +119,11 @@ impl<'m> MirrorView<'m> {
         }
     }
 
+    /// What it stands at.
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+
     /// The last transaction in it.
     pub fn zxid(&self) -> Zxid {
         self.applied.zxid
