@@ -25,6 +25,7 @@ mod reconfig;
 mod rolling;
 mod support;
 mod timers;
+mod tls;
 mod tools;
 mod vectors;
 mod watches;

@@ -48,6 +48,8 @@ pub struct Config {
     pub admin: Admin,
     /// What is logged, and how.
     pub log: Log,
+    /// TLS, for clients and between members.
+    pub tls: Tls,
     /// Membership. Of no effect while [`Ensemble::is_distributed`] says no.
     pub ensemble: Ensemble,
     /// Every system property as it was set, by full name: what no field above holds (`ssl.*`,
@@ -263,6 +265,109 @@ pub struct Auth {
     pub providers: BTreeSet<String>,
     /// `enableEagerACLCheck`: a member checks ACLs before it forwards. Default: false.
     pub eager_acl_check: bool,
+}
+
+/// TLS, for clients and between members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// `ssl.*`, if `secureClientPort` or `client.portUnification` is set.
+    pub client: Option<TlsSide>,
+    /// `client.portUnification`: `clientPort` takes both kinds. Default: false.
+    pub unified: bool,
+    /// `ssl.quorum.*`, if there are members and `sslQuorum` or `portUnification` is set.
+    pub quorum: Option<TlsSide>,
+    /// `sslQuorum`: other members are dialled with TLS. Default: false.
+    pub dial: bool,
+    /// `portUnification`: the ports between members take both kinds. Default: false.
+    pub quorum_unified: bool,
+    /// `X509AuthenticationProvider.superUser`, a name. Default: none.
+    pub super_user: Option<String>,
+    /// `netty.server.outstandingHandshake.limit`. Default: none (-1).
+    pub handshakes: Option<u32>,
+    /// `netty.server.earlyDropSecureConnectionHandshakes`: without a leader clients with TLS are
+    /// closed at once. Default: false.
+    pub early_drop: bool,
+}
+
+/// What `ssl.*` or `ssl.quorum.*` say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSide {
+    /// Beginning of the keys, for messages.
+    pub prefix: &'static str,
+    /// `keyStore.*`: this server's keys with their certificates. Required.
+    pub key_store: Store,
+    /// `trustStore.*`: whom certificates of the other side must come from. Required but for
+    /// clients with `clientAuth=none`.
+    pub trust_store: Option<Store>,
+    /// `clientAuth`: whether the connecting side must show a certificate. Default: need.
+    pub client_auth: ClientAuth,
+    /// `enabledProtocols`, without it `protocol`, by Java's names. Default: TLSv1.3 and TLSv1.2.
+    pub protocols: Option<Vec<String>>,
+    /// `ciphersuites`, by Java's names. Default: all that there are.
+    pub cipher_suites: Option<Vec<String>>,
+    /// `crl`: revoked certificates are refused. Default: false.
+    pub crl: bool,
+    /// `hostnameVerification` of members that are dialled. Off with `fips-mode`, which is on by default.
+    pub verify_dialled: bool,
+    /// `clientHostnameVerification` of who connects. Off with `fips-mode`, which is on by default.
+    pub verify_accepted: bool,
+    /// `client.certReload` or `sslQuorumReloadCertFiles`. Default: false.
+    pub reload: bool,
+}
+
+/// A file with keys or certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The key that named it, for messages.
+    pub key: String,
+    /// `location`.
+    pub location: PathBuf,
+    /// `type`, without it by the end of the file's name.
+    pub kind: StoreKind,
+    /// `password`. Default: none, an empty one.
+    pub password: Option<Secret>,
+    /// `passwordPath`, a file with the password; it counts more.
+    pub password_path: Option<PathBuf>,
+}
+
+/// Format of a [`Store`]. (ref: KeyStoreFileType)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Java's: the old format or PKCS12, which the content tells.
+    Java,
+    /// Text.
+    Pem,
+}
+
+impl StoreKind {
+    /// By the value of a `type` key.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_uppercase().as_str() {
+            "JKS" | "PKCS12" => Some(Self::Java),
+            "PEM" => Some(Self::Pem),
+            _ => None,
+        }
+    }
+
+    /// By the end of a file's name.
+    pub fn of_file(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1 {
+            "jks" | "p12" => Some(Self::Java),
+            "pem" => Some(Self::Pem),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the connecting side must show a certificate. (ref: X509Util.ClientAuth)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It is asked for, and may show none.
+    Want,
+    /// It must.
+    Need,
+    /// It is not asked.
+    None,
 }
 
 /// Node kinds, quotas and digests.

@@ -155,7 +155,7 @@ use Kind::{Bool, Fraction, Millis, Number, Port, Text, YesNo};
 use Status::{Ensemble, Later, Nothing, Used};
 use short::{bare, file, own, prop};
 
-const TLS: Status = Later("TLS");
+const TLS: Status = Later("TLS on the admin port");
 const SASL: Status = Later("SASL");
 const HTTP: Status = Nothing("the admin port speaks HTTP/1.0 and 1.1, as its clients do");
 const FORWARDED: Status = Nothing("a header can be forged: the address of the connection counts");
@@ -188,6 +188,8 @@ const WORKAROUND: Status = Nothing("it is about a race between Java's threads");
 const REACHABLE: Status = Nothing("all addresses of a member are tried, the first that answers is taken");
 const OLD_TTL: Status = Nothing("nodes with a time to live are read as ZooKeeper writes them since 3.5.4");
 const TRACKER: Status = Nothing("the last messages between members are not kept");
+const FIRST_BYTE: Status =
+    Nothing("the first byte of a connection tells whether it has TLS, whenever it comes");
 const UNREAD: Status = Nothing("no ZooKeeper server reads it");
 
 /// All known keys: the file's own first, then the system properties, by area.
@@ -198,8 +200,8 @@ pub const KEYS: &[Key] = &[
     file("clientPort", Port, "", Used),
     file("clientPortAddress", Text, "", Used),
     file("clientPortListenBacklog", Number, "-1", Used),
-    file("secureClientPort", Port, "", TLS),
-    file("secureClientPortAddress", Text, "", TLS),
+    file("secureClientPort", Port, "", Used),
+    file("secureClientPortAddress", Text, "", Used),
     file("observerMasterPort", Port, "0", Ensemble),
     file("tickTime", Millis, "3000", Used),
     file("maxClientCnxns", Number, "60", Used),
@@ -219,9 +221,9 @@ pub const KEYS: &[Key] = &[
     file("autopurge.purgeInterval", Number, "0", Used),
     file("localSessionsEnabled", Bool, "false", Ensemble),
     file("localSessionsUpgradingEnabled", Bool, "false", Ensemble),
-    file("sslQuorum", Bool, "false", TLS),
-    file("portUnification", Bool, "false", TLS),
-    file("sslQuorumReloadCertFiles", Bool, "false", TLS),
+    file("sslQuorum", Bool, "false", Ensemble),
+    file("portUnification", Bool, "false", Ensemble),
+    file("sslQuorumReloadCertFiles", Bool, "false", Ensemble),
     file("quorum.auth.enableSasl", Bool, "false", SASL),
     file("quorum.auth.serverRequireSasl", Bool, "false", SASL),
     file("quorum.auth.learnerRequireSasl", Bool, "false", SASL),
@@ -323,8 +325,8 @@ pub const KEYS: &[Key] = &[
     prop("commitProcessor.shutdownTimeout", Millis, "5000", THREADS),
     prop("serverCnxnFactory", Text, "org.apache.zookeeper.server.NIOServerCnxnFactory", THREADS),
     prop("netty.advancedFlowControl.enabled", Bool, "false", THREADS),
-    prop("netty.server.outstandingHandshake.limit", Number, "-1", TLS),
-    prop("netty.server.earlyDropSecureConnectionHandshakes", Bool, "false", TLS),
+    prop("netty.server.outstandingHandshake.limit", Number, "-1", Used),
+    prop("netty.server.earlyDropSecureConnectionHandshakes", Bool, "false", Used),
     bare("readonlymode.enabled", Bool, "false", Used),
     // The ensemble.
     prop("leaderServes", YesNo, "yes", Ensemble),
@@ -360,7 +362,7 @@ pub const KEYS: &[Key] = &[
     prop("DigestAuthenticationProvider.superDigest", Text, "", Used),
     prop("DigestAuthenticationProvider.enabled", Bool, "true", Used),
     prop("DigestAuthenticationProvider.digestAlg", Text, "SHA1", Used),
-    prop("X509AuthenticationProvider.superUser", Text, "", TLS),
+    prop("X509AuthenticationProvider.superUser", Text, "", Used),
     prop("IPAuthenticationProvider.usexforwardedfor", Bool, "false", FORWARDED),
     prop("SASLAuthenticationProvider.superPassword", Text, "", SASL),
     prop("authProvider.", Text, "", Used),
@@ -383,13 +385,15 @@ pub const KEYS: &[Key] = &[
     prop("kinit", Text, "/usr/bin/kinit", SASL),
     bare("java.security.auth.login.config", Text, "", SASL),
     bare("java.security.krb5.conf", Text, "", SASL),
-    prop("fips-mode", Bool, "true", TLS),
-    prop("client.portUnification", Bool, "false", TLS),
-    prop("client.certReload", Bool, "false", TLS),
+    prop("fips-mode", Bool, "true", Used),
+    prop("client.portUnification", Bool, "false", Used),
+    prop("client.certReload", Bool, "false", Used),
     prop("client.secure", Bool, "false", Nothing("it is a setting of clients")),
     prop("clientCnxnSocket", Text, "", Nothing("it is a setting of clients")),
-    prop("ssl.quorum.", Text, "", TLS),
-    prop("ssl.", Text, "", TLS),
+    prop("ssl.handshakeDetectionTimeoutMillis", Millis, "5000", FIRST_BYTE),
+    prop("ssl.quorum.handshakeDetectionTimeoutMillis", Millis, "5000", FIRST_BYTE),
+    prop("ssl.quorum.", Text, "", Ensemble),
+    prop("ssl.", Text, "", Used),
     // The tree.
     prop("enforceQuota", Bool, "false", Used),
     prop("extendedTypesEnabled", Bool, "false", Used),

@@ -9,7 +9,7 @@
 //!
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
 //! environment), `keys` (every known key and what becomes of it), `meaning` (what it does, in words),
-//! `zoo_cfg` (which setting counts), `members` (server lines), `config` (the result), `load` (its rules),
+//! `zoo_cfg` (which setting counts), `members` (server lines), `config` (the result), `load` and `tls` (its rules),
 //! `lines` (what became of each line), `dynamic` (the files that a member rewrites), `error`.
 //!
 //! ```
@@ -34,6 +34,7 @@ pub mod load;
 pub mod meaning;
 pub mod members;
 pub mod properties;
+mod tls;
 pub mod zoo_cfg;
 
 pub use config::{Config, Loaded};

@@ -97,11 +97,11 @@ fn must_read(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, ConfigError> {
 }
 
 /// Settings on their way to a [`Config`].
-struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     /// Stands before messages that are about no line.
     place: String,
     path: Option<&'a Path>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     read: ReadFile<'a>,
 }
 
@@ -117,6 +117,7 @@ impl Builder<'_> {
         let admin = self.admin()?;
         let log = self.log()?;
         let ensemble = self.ensemble(&storage.data_dir, &mut connections)?;
+        let tls = self.tls(ensemble.is_distributed())?;
         if tree.extended_types && ensemble.my_id.is_some_and(|id| id > 254) {
             return Err(self.conflict("extendedTypesEnabled=true allows no myid above 254"));
         }
@@ -132,6 +133,7 @@ impl Builder<'_> {
             tree,
             admin,
             log,
+            tls,
             ensemble,
             properties: self.settings.properties,
         };
@@ -142,13 +144,13 @@ impl Builder<'_> {
         ConfigError::Conflict { place: self.place.clone(), reason: reason.into() }
     }
 
-    fn missing(&self, key: &str, allowed: &str) -> ConfigError {
+    pub(crate) fn missing(&self, key: &str, allowed: &str) -> ConfigError {
         ConfigError::Missing { place: self.place.clone(), key: key.into(), allowed: allowed.into() }
     }
 
     // Keys of the file: a wrong value stops the start, as it does in Java.
 
-    fn text(&self, key: &str) -> Option<&Setting> {
+    pub(crate) fn text(&self, key: &str) -> Option<&Setting> {
         self.settings.file.get(key)
     }
 
@@ -162,7 +164,7 @@ impl Builder<'_> {
         Ok(clamp_u32(self.whole(key, default.into(), i32::MIN.into(), i32::MAX.into())?))
     }
 
-    fn switch(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+    pub(crate) fn switch(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
         let Some(setting) = self.text(key) else { return Ok(default) };
         match setting.value.to_ascii_lowercase().as_str() {
             "true" => Ok(true),
@@ -188,12 +190,12 @@ impl Builder<'_> {
 
     // System properties: what Java cannot read gives its default there, and here a note.
 
-    fn property(&self, name: &str) -> Option<&Setting> {
+    pub(crate) fn property(&self, name: &str) -> Option<&Setting> {
         self.settings.properties.get(name)
     }
 
     /// (ref: Integer.getInteger)
-    fn number(&self, name: &str, default: i64, min: i64, max: i64) -> Result<i64, ConfigError> {
+    pub(crate) fn number(&self, name: &str, default: i64, min: i64, max: i64) -> Result<i64, ConfigError> {
         let Some(setting) = self.property(name) else { return Ok(default) };
         match decode_number(&setting.value) {
             None => Ok(default),
@@ -220,7 +222,7 @@ impl Builder<'_> {
     }
 
     /// (ref: Boolean.getBoolean, Boolean.parseBoolean)
-    fn flag(&self, name: &str, default: bool) -> bool {
+    pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
         self.property(name).map_or(default, |s| s.value.eq_ignore_ascii_case("true"))
     }
 
@@ -494,11 +496,12 @@ impl Builder<'_> {
         Ok(auth)
     }
 
-    /// (ref: ProviderRegistry.initialize)
+    /// (ref: ProviderRegistry.initialize, QuorumPeerConfig.configureSSLAuth)
     fn providers(&self) -> Result<BTreeSet<String>, ConfigError> {
         const PACKAGE: &str = "org.apache.zookeeper.server.auth.";
         let named =
             self.settings.properties.iter().filter(|(name, _)| name.starts_with("zookeeper.authProvider."));
+        let own = self.clients_use_tls().then(|| Ok("x509".to_owned()));
         let schemes = named.map(|(_, setting)| {
             let scheme = match setting.value.strip_prefix(PACKAGE) {
                 Some("DigestAuthenticationProvider") => "digest",
@@ -516,7 +519,7 @@ impl Builder<'_> {
             };
             Ok(scheme.to_owned())
         });
-        schemes.collect()
+        schemes.chain(own).collect()
     }
 
     /// (ref: AuthenticationHelper.initConfigurations, validateConfiguredProperties)
@@ -697,8 +700,7 @@ impl Builder<'_> {
 
     /// Switches that nothing here turns yet must still be right. (ref: parseProperties)
     fn check_switches(&self) -> Result<(), ConfigError> {
-        let switches = ["sslQuorum", "portUnification", "sslQuorumReloadCertFiles", "jvm.pause.monitor"];
-        for key in switches.into_iter().chain(["multiAddress.reachabilityCheckEnabled"]) {
+        for key in ["jvm.pause.monitor", "multiAddress.reachabilityCheckEnabled"] {
             self.switch(key, false)?;
         }
         let numbers = [
@@ -727,20 +729,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Without TLS or a login, members would take anybody for one of them.
+    /// Without a login, members would take anybody for one of them.
     fn refuse_unsafe_members(&self) -> Result<(), ConfigError> {
-        let what = [
-            ("sslQuorum", "this version has no TLS between members"),
-            ("quorum.auth.learnerRequireSasl", "this version has no SASL between members"),
-        ];
-        for (key, reason) in what {
-            if self.switch(key, false)?
-                && let Some(setting) = self.text(key)
-            {
-                return Err(setting.refused(reason));
+        let key = "quorum.auth.learnerRequireSasl";
+        match self.text(key) {
+            Some(setting) if self.switch(key, false)? => {
+                Err(setting.refused("this version has no SASL between members"))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn read_membership(&mut self, ensemble: &mut Ensemble) -> Result<(), ConfigError> {

@@ -381,9 +381,11 @@ fn members_are_not_left_open() {
     let sasl = "quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=";
     assert_eq!(member("sslQuorum=false"), Ok(()));
     assert_eq!(member(&format!("{sasl}false")), Ok(()));
-    for lines in ["sslQuorum=true", &format!("{sasl}true")] {
-        let text = member(lines).expect_err("refused");
-        assert!(text.contains("=true is refused: this version has no "), "{text}");
+    let text = member(&format!("{sasl}true")).expect_err("refused");
+    assert!(text.contains("=true is refused: this version has no "), "{text}");
+    for lines in ["sslQuorum=true", "portUnification=true"] {
+        let text = member(lines).expect_err("no files");
+        assert!(text.contains("ssl.quorum.keyStore.location is not set"), "{text}");
     }
     assert!(with("sslQuorum=true").is_ok(), "there are no members");
 }
@@ -495,7 +497,7 @@ fn secrets_stay_out_of_debug_output() {
 #[test]
 fn addresses() {
     let c = config(
-        "clientPortAddress=::1\nsecureClientPort=2281\nsecureClientPortAddress=[fe80::1]\nadmin.serverAddress=127.0.0.1\n\
+        "clientPortAddress=::1\nsecureClientPort=2281\nssl.keyStore.location=/k.pem\nssl.clientAuth=none\nsecureClientPortAddress=[fe80::1]\nadmin.serverAddress=127.0.0.1\n\
         metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\nmetricsProvider.httpPort=7001",
     );
     assert_eq!(c.connections.client.map(|e| e.to_string()).as_deref(), Some("[::1]:2181"));
@@ -548,9 +550,41 @@ fn properties_without_prefix_are_taken_from_the_file() {
 }
 
 #[test]
+fn tls_of_clients() {
+    use crate::config::{ClientAuth, StoreKind};
+    let stores = "secureClientPort=2281\nssl.keyStore.location=/k.jks\nssl.trustStore.location=/t.crt\nssl.trustStore.type=pem\n";
+    let tls = config(stores).tls;
+    let side = tls.client.expect("there is a port with TLS");
+    let trust = side.trust_store.expect("it is set");
+    assert_eq!((side.key_store.kind, trust.kind), (StoreKind::Java, StoreKind::Pem));
+    assert_eq!((side.client_auth, side.verify_accepted, side.crl), (ClientAuth::Need, false, false));
+    assert_eq!((tls.quorum, tls.handshakes, side.protocols), (None, None, None));
+    assert!(config(stores).auth.providers.contains("x509") && config("").tls.client.is_none());
+
+    let more = "fips-mode=false\nssl.clientHostnameVerification=true\nssl.enabledProtocols=TLSv1.2, TLSv1.3\nssl.protocol=TLSv1.3\n";
+    let side = config(&format!("{stores}{more}")).tls.client.expect("there is a port with TLS");
+    assert!(side.verify_accepted);
+    assert_eq!(side.protocols.as_deref(), Some(&["TLSv1.2".to_owned(), "TLSv1.3".to_owned()][..]));
+    let noted = with(&format!("{stores}ssl.clientHostnameVerification=true")).expect("valid");
+    assert!(notes(&noted).iter().any(|n| n.contains("no effect with fips-mode=true")), "{:?}", noted.notes);
+
+    for (lines, expected) in [
+        ("secureClientPort=1", "ssl.keyStore.location is not set"),
+        ("client.portUnification=true\nssl.keyStore.location=/k.p12", "ssl.trustStore.location is not set"),
+        ("secureClientPort=1\nssl.keyStore.location=/k.bcfks", "JKS, PEM or PKCS12"),
+        ("secureClientPort=1\nssl.clientAuth=maybe", "need, want or none"),
+        ("secureClientPort=1\nssl.sslProvider=BoringSSL", "JDK, OPENSSL"),
+        ("secureClientPort=1\nssl.authProvider=mine", "plug-in"),
+    ] {
+        let text = error(lines);
+        assert!(text.contains(expected), "{lines}: {text}");
+    }
+}
+
+#[test]
 fn later_areas_say_so() {
-    let loaded = with("secureClientPort=2281\nsslQuorum=false\naudit.enable=true").expect("valid");
-    assert_eq!(notes(&loaded), ["zoo.cfg:3: secureClientPort has no effect yet: TLS is missing",]);
+    let loaded = with("superUser=a\nsslQuorum=false\naudit.enable=true").expect("valid");
+    assert_eq!(notes(&loaded), ["zoo.cfg:3: superUser has no effect yet: SASL is missing"]);
 }
 
 #[test]
@@ -711,7 +745,7 @@ fn each_line_tells_what_it_does() {
     use crate::{Effect, lines};
     let flags = "-Dzookeeper.snapCount=5 -Djute.maxbuffer=4096";
     let before = files(
-        &[("zoo.cfg", &format!("{MINIMAL}clientPort=2182\nsyncLimit=2\nx=1\nssl.ocsp=false\n"))],
+        &[("zoo.cfg", &format!("{MINIMAL}clientPort=2182\nsyncLimit=2\nx=1\noraclePath=x\n"))],
         flags,
     );
     let before = before.expect("valid").lines;
@@ -726,13 +760,13 @@ fn each_line_tells_what_it_does() {
             "zoo.cfg:3 clientPort Used",
             "zoo.cfg:4 syncLimit None",
             "zoo.cfg:5 x Unknown",
-            "zoo.cfg:6 ssl.ocsp Missing",
+            "zoo.cfg:6 oraclePath Missing",
         ]
     );
     assert!(before.iter().all(|l| !l.text.is_empty() && (l.effect != Effect::Used || !l.live)));
     let after = files(&[("zoo.cfg", "dataDir=/data\nclientPort=2183\nmaxClientCnxns=3\nx=2\n")], "");
     let after = after.expect("valid").lines;
-    assert_eq!(lines::need_restart(&before, &after), ["clientPort", "jute.maxbuffer", "ssl.ocsp"]);
+    assert_eq!(lines::need_restart(&before, &after), ["clientPort", "jute.maxbuffer", "oraclePath"]);
     assert!(lines::need_restart(&after, &after).is_empty());
 }
 

@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn effects() {
         let mut s = gather(
-            "flushDelay=20\nadmin.forceHttps=maybe\nssl.keyStore.password=pw\nnio.numWorkerThreads=x\nsnapCount=ten\n\
+            "flushDelay=20\nadmin.forceHttps=maybe\nSASLAuthenticationProvider.superPassword=pw\nnio.numWorkerThreads=x\nsnapCount=ten\n\
              initLimit=5\nmaxResponseCacheSize=400",
             "",
         );
@@ -382,14 +382,14 @@ mod tests {
         assert_eq!(
             found,
             [
+                "zoo.cfg:3: SASLAuthenticationProvider.superPassword has no effect yet: SASL is missing",
                 "zoo.cfg:2: admin.forceHttps=maybe is neither true nor false",
-                "zoo.cfg:2: admin.forceHttps has no effect yet: TLS is missing",
+                "zoo.cfg:2: admin.forceHttps has no effect yet: TLS on the admin port is missing",
                 "zoo.cfg:1: flushDelay has no effect: a batch is what gathered during the last sync, no timer is involved",
                 "zoo.cfg:4: nio.numWorkerThreads=x is not a number, it is ignored as Java does",
                 "zoo.cfg:4: nio.numWorkerThreads has no effect: zkd sizes its threads itself",
                 "zoo.cfg:5: snapCount=ten is not a number, the default 100000 is taken as Java does",
                 "zoo.cfg:5: snapCount has no effect: the mirror is always near the log, no snapshots are taken by number or size of transactions",
-                "zoo.cfg:3: ssl.keyStore.password has no effect yet: TLS is missing",
             ]
         );
         assert!(!format!("{s:?}").contains("pw"));

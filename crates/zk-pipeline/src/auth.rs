@@ -74,6 +74,8 @@ pub struct AuthPolicy {
     pub digest_alg: DigestAlg,
     /// `zookeeper.DigestAuthenticationProvider.enabled`.
     pub digest_disabled: bool,
+    /// Whether there is the scheme `x509`: names in the certificates of clients.
+    pub x509: bool,
 }
 
 /// The authentication failed: the reply is -115 and the connection closes.
@@ -162,6 +164,7 @@ impl AuthPolicy {
                 }
                 "digest" if !self.digest_disabled && valid_digest(&a.id) => out.push(a.clone()),
                 "ip" if valid_ip(&a.id) => out.push(a.clone()),
+                "x509" if self.x509 && valid_name(&a.id) => out.push(a.clone()),
                 _ => return Err(InvalidAcl),
             }
         }
@@ -191,6 +194,58 @@ fn valid_digest(id: &str) -> bool {
         parts.pop();
     }
     parts.len() == 2
+}
+
+/// Kinds of parts of a name that Java knows by a word.
+/// ref: sun.security.x509.AVAKeyword.
+const NAME_PARTS: [&str; 21] = [
+    "CN",
+    "C",
+    "L",
+    "S",
+    "ST",
+    "O",
+    "OU",
+    "T",
+    "IP",
+    "STREET",
+    "DC",
+    "DNQUALIFIER",
+    "DNQ",
+    "SURNAME",
+    "GIVENNAME",
+    "INITIALS",
+    "GENERATION",
+    "EMAIL",
+    "EMAILADDRESS",
+    "UID",
+    "SERIALNUMBER",
+];
+
+/// Whether a text is a distinguished name: parts with `,`, `;` or `+` between, each a kind, `=` and
+/// a value. The empty name is one. ref: X509AuthenticationProvider.isValid, X500Principal(String).
+fn valid_name(id: &str) -> bool {
+    if id.trim().is_empty() {
+        return true;
+    }
+    let (mut escaped, mut quoted) = (false, false);
+    let parts: Vec<&str> = id
+        .split(|c: char| {
+            let ends = !escaped && !quoted && matches!(c, ',' | ';' | '+');
+            quoted ^= c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        })
+        .collect();
+    let part = |text: &&str| {
+        let Some((kind, _)) = text.split_once('=') else { return false };
+        let kind = kind.trim();
+        let number = kind.strip_prefix("OID.").unwrap_or(kind);
+        let digits = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+        NAME_PARTS.iter().any(|known| known.eq_ignore_ascii_case(kind))
+            || (number.contains('.') && number.split('.').all(digits))
+    };
+    !quoted && !escaped && parts.iter().all(part)
 }
 
 /// Bytes of a textual address as Java's provider parses it.

@@ -10,6 +10,7 @@ use zk_config::Endpoint;
 
 use crate::limits;
 use crate::shared::Shared;
+use crate::tls::Arrival;
 use crate::worker::ToWorker;
 
 /// Opens the listener of a port.
@@ -46,9 +47,21 @@ fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// What a port takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// No TLS.
+    Plain,
+    /// TLS and nothing else.
+    Secure,
+    /// Both; the first byte tells.
+    Either,
+}
+
 /// Accepts and hands over, for ever; somewhere else when the port changes.
 pub async fn accept(
     listener: TcpListener,
+    door: Door,
     mut endpoint: watch::Receiver<Endpoint>,
     shared: Arc<Shared>,
 ) -> io::Result<()> {
@@ -68,7 +81,7 @@ pub async fn accept(
         let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         match accepted {
             Ok((stream, peer)) => {
-                hand_over(&shared, next, stream, peer);
+                hand_over(&shared, door, next, stream, peer);
                 next = (next + 1) % shared.workers.len();
             }
             Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -101,7 +114,7 @@ async fn listen_again(
 }
 
 /// A client that is one too many is accepted and closed, as in Java (row 23).
-fn hand_over(shared: &Shared, worker: usize, stream: TcpStream, peer: SocketAddr) {
+fn hand_over(shared: &Shared, door: Door, worker: usize, stream: TcpStream, peer: SocketAddr) {
     let settings = &shared.settings;
     let address = canonical(peer.ip());
     let peer = SocketAddr::new(address, peer.port());
@@ -111,9 +124,18 @@ fn hand_over(shared: &Shared, worker: usize, stream: TcpStream, peer: SocketAddr
     };
     let socket = SockRef::from(&stream);
     let set = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(settings.keep_alive));
-    match set {
-        Ok(()) => shared.workers[worker].inbox.push_one(ToWorker::Accept { stream, peer, admitted }),
-        Err(e) => tracing::debug!(%peer, "connection left before it was set up: {e}"),
+    if let Err(e) = set {
+        return tracing::debug!(%peer, "connection left before it was set up: {e}");
+    }
+    match &shared.tls {
+        Some(tls) if door != Door::Plain => {
+            let either = door == Door::Either;
+            tls.take(Arrival { stream, peer, admitted, worker, either }, shared.serving());
+        }
+        _ => {
+            let accept = ToWorker::Accept { stream, peer, admitted, secured: None };
+            shared.workers[worker].inbox.push_one(accept);
+        }
     }
 }
 

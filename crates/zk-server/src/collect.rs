@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 use std::{fs, slice};
 
@@ -20,6 +20,7 @@ use crate::core_loop::{Control, CoreReport, MemberReport};
 use crate::meters::{self, Counted, Histogram, WorkerMeters};
 use crate::shared::Shared;
 use crate::stats::{Totals, WorkerStats};
+use crate::tls::Counts;
 use crate::worker::{ToWorker, WorkerReport};
 use crate::{clock, limits};
 
@@ -236,6 +237,10 @@ fn gauges(shared: &Shared, g: &mut Gauges, workers: &[WorkerReport], core: &Core
     let size = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     g.global_sessions = core.sessions as u64;
     g.local_sessions = core.local_sessions as u64;
+    if let Some(tls) = &shared.tls {
+        g.auth_failed = tls.counts.failed.load(Ordering::Relaxed);
+        g.outstanding_tls_handshakes = tls.counts.outstanding.load(Ordering::Relaxed);
+    }
     g.non_mtls_remote_connections = workers.iter().map(|w| w.remote).sum();
     g.non_mtls_local_connections = workers.iter().map(|w| w.local).sum();
     if let Some(last) = stats.replies.last {
@@ -255,7 +260,12 @@ fn metrics(shared: &Shared, workers: &[WorkerReport], core: &CoreReport) -> Vec<
     let (log, role, admin) = (&meters.log, &meters.core, &meters.admin);
     let counter =
         |name, value: u64| Metric::Counter { name, value: i64::try_from(value).unwrap_or(i64::MAX) };
+    let of_tls = |of: fn(&Counts) -> &AtomicU64| {
+        shared.tls.as_ref().map_or(0, |tls| of(&tls.counts).load(Ordering::Relaxed))
+    };
     let mut list = vec![
+        counter(names::UNSUCCESSFUL_HANDSHAKE, of_tls(|c| &c.failed)),
+        counter(names::TLS_HANDSHAKE_EXCEEDED, of_tls(|c| &c.exceeded)),
         counter(names::BYTES_RECEIVED_COUNT, totals.received),
         counter(names::RESPONSE_BYTES, totals.replies),
         counter(names::WATCH_BYTES, totals.events),

@@ -45,6 +45,7 @@ use crate::meters::{OPERATIONS, operation};
 use crate::shared::{Admitted, Heard, Serving, address_identity, password_opens};
 use crate::stats::ConnStats;
 use crate::throttle::Kind;
+use crate::tls::{Secured, Session};
 use crate::worker::Worker;
 use crate::{clock, limits};
 
@@ -125,9 +126,11 @@ pub struct Conn {
     /// What changes.
     pub inner: RefCell<Inner>,
     writer: OwnedWriteHalf,
+    /// En- and decrypts, if it has TLS.
+    tls: Option<RefCell<Session>>,
     worker: Rc<Worker>,
     waker: RefCell<Option<Waker>>,
-    /// The socket did not take all of `out`.
+    /// The socket did not take all that there was to send.
     blocked: Cell<bool>,
     /// It closes, and the client has a time limit to take the rest.
     lingering: Cell<bool>,
@@ -143,12 +146,16 @@ impl Conn {
     pub fn new(
         id: ConnId,
         slot: u32,
-        peer: SocketAddr,
-        admitted: Admitted,
+        (peer, admitted): (SocketAddr, Admitted),
         writer: OwnedWriteHalf,
+        secured: Option<Box<Secured>>,
         worker: Rc<Worker>,
     ) -> Rc<Self> {
-        let ids: Identities = Arc::new([address_identity(admitted.address())]);
+        let (tls, shown) = match secured {
+            None => (None, Vec::new()),
+            Some(secured) => (Some(RefCell::new(secured.session)), secured.identities),
+        };
+        let ids: Identities = [address_identity(admitted.address())].into_iter().chain(shown).collect();
         let inner = Inner {
             phase: Phase::First4,
             tail: Tail::default(),
@@ -172,6 +179,7 @@ impl Conn {
             peer,
             inner: RefCell::new(inner),
             writer,
+            tls,
             worker,
             waker: RefCell::new(None),
             blocked: Cell::new(false),
@@ -185,6 +193,9 @@ impl Conn {
     /// Runs the connection until it closes.
     pub async fn run(self: Rc<Self>, mut reader: OwnedReadHalf) {
         std::future::poll_fn(|cx| self.poll(cx, &mut reader)).await;
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().close(self.writer.as_ref());
+        }
         // Bytes that nobody reads would turn the close into a reset, which may
         // overtake the last reply.
         let mut scratch = self.worker.read_buffer.borrow_mut();
@@ -215,7 +226,8 @@ impl Conn {
             {
                 let i = self.inner.borrow();
                 if i.closing {
-                    return if i.out.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+                    let is_sent = i.out.is_empty() && !self.blocked.get();
+                    return if is_sent { Poll::Ready(()) } else { Poll::Pending };
                 }
             }
             let before = self.waiting_bytes();
@@ -232,7 +244,11 @@ impl Conn {
             self.paused.set(false);
             let mut buffer = self.worker.read_buffer.borrow_mut();
             let mut buffer = ReadBuf::new(&mut buffer);
-            match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
+            let read = match &self.tls {
+                None => Pin::new(&mut *reader).poll_read(cx, &mut buffer),
+                Some(tls) => tls.borrow_mut().poll_read(cx, self.writer.as_ref(), &mut buffer),
+            };
+            match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(()),
@@ -323,19 +339,36 @@ impl Conn {
             && fds[0].revents().is_some_and(|r| r.intersects(gone))
     }
 
+    /// Whether it has TLS.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &self.tls {
+            None => self.writer.try_write(bytes),
+            Some(tls) => tls.borrow_mut().try_write(self.writer.as_ref(), bytes),
+        }
+    }
+
+    /// Whether something waits that is not in `out` any more.
+    fn has_encrypted(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.borrow().has_waiting())
+    }
+
     /// Writes what the socket takes.
     pub fn flush(&self) {
         let mut i = self.inner.borrow_mut();
         let i = &mut *i;
-        while !i.out.is_empty() && !i.dead {
-            match self.writer.try_write(&i.out) {
+        while !i.dead && (!i.out.is_empty() || self.has_encrypted()) {
+            match self.try_write(&i.out) {
                 Ok(n) if n == i.out.len() => i.out.clear(),
                 Ok(n) => i.out.advance(n),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => i.dead = true,
             }
         }
-        let was_blocked = self.blocked.replace(!i.out.is_empty());
+        let was_blocked = self.blocked.replace(!i.out.is_empty() || self.has_encrypted());
         if i.out.is_empty() {
             i.event_bytes = 0;
             if i.out.capacity() > limits::KEEP {
@@ -731,7 +764,12 @@ impl Turn<'_> {
         self.answered += 1;
         i.stats.sent += 1;
         let scheme = packet.scheme.as_deref().unwrap_or_default();
-        match self.conn.worker.shared.policy.authenticate(scheme, packet.auth) {
+        let judged = match scheme {
+            // The certificate was judged when it was shown.
+            "x509" if i.ids.iter().any(|id| id.scheme == "x509") => Ok(Vec::new()),
+            _ => self.conn.worker.shared.policy.authenticate(scheme, packet.auth),
+        };
+        match judged {
             Ok(new) => {
                 let mut ids = i.ids.to_vec();
                 for id in new {

@@ -26,6 +26,7 @@ use crate::member::{Dial, Member, Rules};
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
 use crate::server::StartError;
+use crate::tls::Members;
 use crate::{clock, limits};
 
 /// Who a member is, and with whom.
@@ -129,6 +130,7 @@ impl Identity {
     pub fn join(
         mut self,
         config: &Config,
+        tls: Members,
         pipeline: PipelineConfig,
         recovered: &mut Recovered,
         control: Sender<Control>,
@@ -173,7 +175,10 @@ impl Identity {
             initialized: recovered.initialized,
         };
         let node = Node::member(node_config, configs.clone(), pipeline, start, &recovered.tree);
-        let peers = peer::start(peer_config(config, self.me), sinks(recovered.tree.options()));
+        let peers = peer::start(
+            PeerConfig { tls: Arc::new(tls), ..peer_config(config, self.me) },
+            sinks(recovered.tree.options()),
+        );
         let ticks = |n: u32| config.sessions.tick_time.saturating_mul(n);
         let dial = Dial {
             try_for: ticks(if e.connect_limit > 0 { e.connect_limit } else { e.init_limit }),

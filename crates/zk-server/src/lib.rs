@@ -6,13 +6,14 @@
 //! |---|---|
 //! | main: signals, listener | [`server`], `accept` |
 //! | W workers | `worker`, `conn` |
+//! | tls: handshakes of clients | [`tls`] |
 //! | core | `core_loop` |
 //! | log, mirror | `disk` |
 //! | peer | [`peer`] |
 //! | admin: HTTP | `admin_http` |
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
-//! `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`,
+//! [`tls`], `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`,
 //! `dynamic`, then what they share: `shared`, `live`, [`audit`], [`logs`], `inbox`, `throttle`, `stats`, `meters`,
 //! `clock`, [`limits`].
 //!
@@ -44,6 +45,7 @@ pub mod server;
 mod shared;
 mod stats;
 mod throttle;
+pub mod tls;
 mod words;
 mod worker;
 

@@ -154,6 +154,26 @@ pub const PEER_EVENTS_PAUSE: Duration = Duration::from_millis(1);
 /// oldest: silent strangers cannot keep a member out.
 pub const HANDSHAKES: usize = 128;
 
+/// Threads for handshakes of clients: with as many a core makes about a thousand in a second with
+/// RSA, and the cores are the workers' as well.
+pub const TLS_THREADS: usize = 4;
+
+/// Connections that such a thread has not looked at. One more is closed.
+pub const TLS_ARRIVALS: usize = 1024;
+
+/// Handshakes of clients under way without `netty.server.outstandingHandshake.limit`: 10,000
+/// clients that come back at once, with about 20 KiB each.
+pub const TLS_HANDSHAKES: u64 = 10_000;
+
+/// Time for a client's handshake. (ref: Netty's SslHandler, 10 s)
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How often files with keys and certificates are looked at.
+pub const TLS_RELOAD: Duration = Duration::from_secs(1);
+
+/// How long the same warning about TLS between members is not repeated.
+pub const TLS_WARN_AGAIN: Duration = Duration::from_secs(10);
+
 /// Election connections and addresses of peers that are no members: servers that
 /// want to join, one or two at a time.
 pub const STRANGERS: usize = 256;

@@ -11,6 +11,7 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use zk_admin::Version;
 use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
 use zk_config::Endpoint;
@@ -22,6 +23,7 @@ use zk_proto::Zxid;
 use zk_storage::{Progress, StorageError};
 use zk_tree::watch::Interest;
 
+use crate::accept::Door;
 use crate::admin_http::AdminServer;
 use crate::core_loop::{Alone, Control, Core, first_session};
 use crate::disk::{LogHandle, MirrorHandle, Watch};
@@ -33,6 +35,7 @@ use crate::meters::{Meters, StartMeters};
 use crate::recovery::Recovered;
 use crate::shared::{Connections, Serving, Settings, Shared, WorkerHandle};
 use crate::throttle::Throttle;
+use crate::tls::{ClientPort, Members, TlsError};
 use crate::worker::{ToWorker, Worker};
 use crate::{accept, clock, limits, recovery};
 
@@ -56,6 +59,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// TLS cannot be had as it is configured.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system refused something else.
     #[error("cannot {what}: {source}")]
     System {
@@ -77,13 +83,13 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    listener: Option<TcpListener>,
-    /// Where clients shall connect, from before the core runs.
-    endpoint: watch::Receiver<Endpoint>,
-    address: SocketAddr,
+    /// Of `clientPort` and of `secureClientPort`, as far as they are set.
+    listeners: Vec<(TcpListener, Door, watch::Receiver<Endpoint>)>,
+    addresses: Vec<SocketAddr>,
     control: Sender<Control>,
     core: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    handshakes: Vec<JoinHandle<()>>,
     admin: AdminServer,
     nodes: usize,
     zxid: Zxid,
@@ -102,8 +108,8 @@ impl Server {
         options: Options,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Server, StartError> {
-        let Plan { endpoint, pipeline: pipeline_config, identity } = Plan::of(config)?;
         let count = workers(options);
+        let Plan { pipeline: pipeline_config, identity, tls, members_tls } = Plan::of(config, count)?;
         let mut progress = |p: Progress<'_>| {
             if let Progress::ReadingMirror { nodes } | Progress::ReadingSnapshot { nodes, .. } = p
                 && nodes >= limits::HUGE_PAGES_NODES
@@ -114,18 +120,22 @@ impl Server {
         };
         // The port comes first: a probe must not wait for the data to be read, and
         // a second server on the port must not touch the data.
-        let listening = |source| StartError::Listen { address: endpoint.to_string(), source };
-        let listener = accept::listen(endpoint, config.connections.listen_backlog).map_err(listening)?;
-        let address = listener.local_addr().map_err(listening)?;
+        let plain = config.connections.client.as_ref().map(|e| listen(config, e)).transpose()?;
+        let secure = config.connections.secure_client.as_ref().map(|e| listen(config, e)).transpose()?;
         let settings = settings(config);
         let meters = Arc::new(Meters::default());
         let admin = AdminServer::start(config, Arc::clone(&meters))?;
-        let early = listener.try_clone().map_err(listening)?;
         let live = Live::new(config);
-        let early = Early::start(early, live.words(), settings.version.clone())
-            .map_err(|source| StartError::System { what: "start a thread", source })?;
+        let early = plain
+            .as_ref()
+            .map(|(listener, _)| Early::start(listener.try_clone()?, live.words(), settings.version.clone()));
+        let early = early
+            .transpose()
+            .map_err(|source| StartError::System { what: "answer while the data is read", source })?;
         let recovered = recover(config, &meters.start, &mut progress);
-        early.stop();
+        if let Some(early) = early {
+            early.stop();
+        }
         let mut recovered = recovered?;
 
         let now = clock::now();
@@ -140,7 +150,8 @@ impl Server {
                 (Node::alone(pipeline_config, &recovered.tree, now), Err(alone))
             }
             Some(identity) => {
-                let joined = identity.join(config, pipeline_config, &mut recovered, control.clone())?;
+                let joined =
+                    identity.join(config, members_tls, pipeline_config, &mut recovered, control.clone())?;
                 (joined.node, Ok((joined.member, joined.held_back)))
             }
         };
@@ -149,14 +160,18 @@ impl Server {
             interest: Arc::new(Interest::with_seed(rand::random())),
             meters: Arc::default(),
         };
-        let (to_listener, wanted) = watch::channel(endpoint.clone());
+        let (to_listener, wanted) =
+            watch::channel(config.connections.client.clone().unwrap_or(Endpoint { host: None, port: 0 }));
+        let port = |bound: &Option<(TcpListener, SocketAddr)>| bound.as_ref().map(|(_, at)| at.port());
+        let ports = (port(&plain), port(&secure));
         let shared = Arc::new(Shared {
             tree: RwLock::new(recovered.tree),
             last_zxid: AtomicI64::new(zxid.0),
-            conf: RwLock::new(conf(config, &settings, address)),
+            conf: RwLock::new(conf(config, &settings, ports)),
             endpoint: to_listener,
             settings,
             live,
+            tls,
             policy,
             workers: (0..count).map(worker).collect(),
             to_core,
@@ -184,14 +199,26 @@ impl Server {
             let shared = Arc::clone(&shared);
             workers.push(spawn(format!("worker-{index}"), move || Worker::run(index, shared))?);
         }
+        let mut handshakes = Vec::new();
+        for (index, body) in shared.tls.iter().flat_map(|tls| tls.threads(&shared)).enumerate() {
+            handshakes.push(spawn(format!("tls-{index}"), body)?);
+        }
         admin.serve(Arc::clone(&shared));
-        let (listener, endpoint) = (Some(listener), wanted);
-        Ok(Server { shared, listener, endpoint, address, control, core, workers, admin, nodes, zxid })
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        if let Some((listener, at)) = plain {
+            listeners.push((listener, if config.tls.unified { Door::Either } else { Door::Plain }, wanted));
+            addresses.push(at);
+        }
+        if let Some(((listener, at), endpoint)) = secure.zip(config.connections.secure_client.clone()) {
+            listeners.push((listener, Door::Secure, watch::channel(endpoint).1));
+            addresses.push(at);
+        }
+        Ok(Server { shared, listeners, addresses, control, core, workers, handshakes, admin, nodes, zxid })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens for clients: `clientPort`, then `secureClientPort`, as far as they are set.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Number of nodes at the start.
@@ -211,16 +238,19 @@ impl Server {
             .enable_all()
             .build()
             .map_err(failed("start a runtime"))?;
-        let listener = self.listener.take().expect("it is taken once");
-        let (shared, endpoint) = (Arc::clone(&self.shared), self.endpoint.clone());
+        let listeners = std::mem::take(&mut self.listeners);
+        let shared = Arc::clone(&self.shared);
         let ended = runtime.block_on(async {
             let mut term = signal(SignalKind::terminate())?;
             let mut int = signal(SignalKind::interrupt())?;
             let mut hup = signal(SignalKind::hangup())?;
-            let mut accepting = std::pin::pin!(accept::accept(listener, endpoint, Arc::clone(&shared)));
+            let mut doors = JoinSet::new();
+            for (listener, door, endpoint) in listeners {
+                doors.spawn(accept::accept(listener, door, endpoint, Arc::clone(&shared)));
+            }
             loop {
                 tokio::select! {
-                    r = &mut accepting => break r,
+                    Some(r) = doors.join_next() => break r.map_err(io::Error::other).flatten(),
                     _ = term.recv() => break Ok(()),
                     _ = int.recv() => break Ok(()),
                     _ = hup.recv() => match hangup() {
@@ -240,7 +270,13 @@ impl Server {
     /// Leaves the ensemble, closes the connections, brings everything to the disk, ends all
     /// threads.
     pub fn stop(self) {
-        drop(self.listener);
+        drop(self.listeners);
+        if let Some(tls) = &self.shared.tls {
+            tls.stop();
+        }
+        for thread in self.handshakes {
+            thread.join().expect("a panic aborts the process");
+        }
         if self.shared.ensemble {
             leave(&self.control);
         }
@@ -308,36 +344,43 @@ pub enum Hangup {
 /// Whether a server would start with a configuration, as far as that can be told without its data and
 /// its ports. [`Server::start`] begins with the same.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    Plan::of(config).map(drop)
+    Plan::of(config, 1).map(drop)
 }
 
 /// What a configuration makes of a server.
-struct Plan<'c> {
-    endpoint: &'c Endpoint,
+struct Plan {
     pipeline: PipelineConfig,
     identity: Option<ensemble::Identity>,
+    tls: Option<ClientPort>,
+    members_tls: Members,
 }
 
-impl<'c> Plan<'c> {
-    fn of(config: &'c Config) -> Result<Self, StartError> {
+impl Plan {
+    fn of(config: &Config, workers: usize) -> Result<Self, StartError> {
+        has_port(config)?;
         Ok(Self {
-            endpoint: port(config)?,
             pipeline: pipeline_config(config),
             identity: ensemble::Identity::of(config)?,
+            tls: ClientPort::new(&config.tls, workers)?,
+            members_tls: Members::new(&config.tls)?,
         })
     }
 }
 
-/// What this version does not do is refused, not ignored.
-fn port(config: &Config) -> Result<&Endpoint, StartError> {
-    let refuse = |text: &str| Err(StartError::Unsupported(text.to_owned()));
-    if config.connections.secure_client.is_some() {
-        return refuse("secureClientPort is not supported by this version; use clientPort");
+/// Without a port there is nothing to do.
+fn has_port(config: &Config) -> Result<(), StartError> {
+    if config.connections.client.is_none() && config.connections.secure_client.is_none() {
+        let text = "neither clientPort nor secureClientPort is set; set the port that clients connect to, usually 2181";
+        return Err(StartError::Unsupported(text.to_owned()));
     }
-    match &config.connections.client {
-        Some(endpoint) => Ok(endpoint),
-        None => refuse("clientPort is not set; set it to the port that clients connect to, usually 2181"),
-    }
+    Ok(())
+}
+
+fn listen(config: &Config, endpoint: &Endpoint) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listening = |source| StartError::Listen { address: endpoint.to_string(), source };
+    let listener = accept::listen(endpoint, config.connections.listen_backlog).map_err(listening)?;
+    let address = listener.local_addr().map_err(listening)?;
+    Ok((listener, address))
 }
 
 fn pipeline_config(config: &Config) -> PipelineConfig {
@@ -361,6 +404,7 @@ fn pipeline_config(config: &Config) -> PipelineConfig {
         super_digest: auth.super_digest.as_ref().map(|s| s.expose().to_owned()),
         digest_alg,
         digest_disabled: !auth.digest,
+        x509: auth.providers.contains("x509"),
     };
     let never_used =
         tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
@@ -424,11 +468,11 @@ fn settings(config: &Config) -> Settings {
 }
 
 /// What `conf` prints.
-fn conf(config: &Config, settings: &Settings, address: SocketAddr) -> Conf {
+fn conf(config: &Config, settings: &Settings, (plain, secure): (Option<u16>, Option<u16>)) -> Conf {
     let (connections, sessions) = (&config.connections, &config.sessions);
     Conf {
-        client_port: Some(address.port()),
-        secure_client_port: None,
+        client_port: plain,
+        secure_client_port: secure,
         listen_backlog: connections.listen_backlog,
         data_dir: settings.data_dir.display().to_string(),
         data_log_dir: settings.log_dir.display().to_string(),

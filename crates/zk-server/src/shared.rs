@@ -23,6 +23,7 @@ use crate::inbox::Inbox;
 use crate::live::Live;
 use crate::meters::{Meters, WorkerMeters};
 use crate::throttle::Throttle;
+use crate::tls::ClientPort;
 use crate::worker::ToWorker;
 
 /// Settings that the threads read. See [`zk_config::Config`] for their keys.
@@ -123,6 +124,8 @@ pub struct Shared {
     pub conf: RwLock<zk_admin::status::Conf>,
     /// Where clients connect.
     pub endpoint: watch::Sender<Endpoint>,
+    /// Handshakes of clients, if some port has TLS.
+    pub tls: Option<ClientPort>,
     /// How permissions are judged.
     pub policy: AuthPolicy,
     /// The workers.

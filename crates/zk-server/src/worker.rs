@@ -25,6 +25,7 @@ use crate::inbox::Inbox;
 use crate::meters::WorkerMeters;
 use crate::shared::{Admitted, Heard, Serving, Shared};
 use crate::stats::{ConnStats, Totals, WorkerStats};
+use crate::tls::Secured;
 use crate::{clock, limits};
 
 /// What other threads tell a worker.
@@ -38,6 +39,8 @@ pub enum ToWorker {
         peer: SocketAddr,
         /// Its place among the limits.
         admitted: Admitted,
+        /// Its TLS, if it has some.
+        secured: Option<Box<Secured>>,
     },
     /// A session is settled. Stands for `Output::Session`.
     Session {
@@ -82,7 +85,7 @@ pub struct WorkerReport {
     pub clients: Vec<Client>,
     /// When connections expire (monotonic ms), for `dump`.
     pub expiry: Vec<(u64, ClientId)>,
-    /// Connections from this machine and from others.
+    /// Connections without TLS from this machine and from others.
     pub local: u64,
     /// The same of others.
     pub remote: u64,
@@ -231,7 +234,9 @@ impl Worker {
                 // It left before its session was there.
                 None => self.to_core(Input::Disconnected { conn, session }),
             },
-            ToWorker::Accept { stream, peer, admitted } => self.accept(stream, peer, admitted, now),
+            ToWorker::Accept { stream, peer, admitted, secured } => {
+                self.accept(stream, peer, admitted, secured, now);
+            }
             ToWorker::Report { needs, reply } => drop(reply.send(self.report(needs, now))),
             ToWorker::ResetConnections => {
                 self.each(|c| c.inner.borrow_mut().stats = ConnStats::default());
@@ -371,7 +376,14 @@ impl Worker {
         self.count(|t| t.events += sent * frame.len() as u64);
     }
 
-    fn accept(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, admitted: Admitted, now: u64) {
+    fn accept(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        admitted: Admitted,
+        secured: Option<Box<Secured>>,
+        now: u64,
+    ) {
         let stream = match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(e) => return tracing::warn!(%peer, "cannot watch a new connection: {e}"),
@@ -389,7 +401,7 @@ impl Worker {
         slots.serial = slots.serial.wrapping_add(1);
         slots.open += 1;
         let id = ConnId(u64::from(slots.serial) << 32 | u64::from(slot) << 8 | u64::from(self.index));
-        let conn = Conn::new(id, slot, peer, admitted, writer, Rc::clone(self));
+        let conn = Conn::new(id, slot, (peer, admitted), writer, secured, Rc::clone(self));
         slots.conns[slot as usize] = Some(Rc::clone(&conn));
         drop(slots);
         let mut waiting = self.sessionless.borrow_mut();
@@ -623,6 +635,7 @@ impl Worker {
         };
         self.each(|c| {
             match c.peer.ip().is_loopback() {
+                _ if c.is_secure() => {}
                 true => report.local += 1,
                 false => report.remote += 1,
             }

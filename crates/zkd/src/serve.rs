@@ -31,12 +31,13 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         audit::start(started.is_ok());
     }
     let server = started.map_err(failure)?;
+    let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
     info!(
         data = %config.storage.data_dir.display(),
         nodes = server.nodes(),
         zxid = %server.zxid(),
         "listening on {} after {} ms",
-        server.address(),
+        addresses.join(" and "),
         start.elapsed().as_millis()
     );
     notify::tell("READY=1");
@@ -111,7 +112,7 @@ fn load(arguments: &[String]) -> Result<Loaded, zk_config::ConfigError> {
 
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Unsupported(_) => Exit::Invalid,
+        StartError::Unsupported(_) | StartError::Tls(_) => Exit::Invalid,
         StartError::Storage(_) => Exit::Data,
         StartError::Listen { .. } => Exit::Listen,
         StartError::System { .. } => Exit::Unexpected,

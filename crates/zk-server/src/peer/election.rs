@@ -19,10 +19,11 @@ use zk_proto::PeerId;
 use zk_proto::quorum::election::{self, Address, Hello, HelloVersion, Notification};
 
 use super::events::Events;
-use super::net::{self, Listeners, Opening, Port, Stream};
+use super::net::{self, Listeners, Opening, Port};
 use super::run::{News, Outbox};
 use super::{PeerAddresses, PeerConfig, PeerCounters, PeerEvent, count};
 use crate::limits;
+use crate::tls::{Members, Stream};
 
 /// What the tasks of this port share.
 #[derive(Debug, Clone)]
@@ -131,7 +132,8 @@ impl Election {
             pause: limits::BIND_PAUSE,
         };
         let (common, within) = (self.common.clone(), self.config.handshake_timeout);
-        let handshake = move |stream, remote| greet(stream, remote, within, common.clone());
+        let tls = Arc::clone(&self.config.tls);
+        let handshake = move |stream, remote| greet(stream, remote, within, Arc::clone(&tls), common.clone());
         self.listeners.open(opening, &addresses, &self.common.news, &self.common.counters, handshake);
         self.own = addresses;
     }
@@ -319,9 +321,9 @@ impl Election {
     /// A connection from the right side; it replaces the one before.
     fn connected(&mut self, sid: PeerId, stream: Stream, buf: BytesMut, outbox: &mut Outbox) {
         if self.config.keep_alive {
-            net::keep_alive(&stream);
+            net::keep_alive(stream.tcp());
         }
-        net::end_unless_acknowledged(&stream, self.config.connect_timeout);
+        net::end_unless_acknowledged(stream.tcp(), self.config.connect_timeout);
         self.serial += 1;
         let serial = self.serial;
         let Some(peer) = self.peers.get_mut(&sid) else { return };
@@ -379,7 +381,7 @@ async fn call(
     let stream = net::dial(addresses, config.connect_timeout).await?;
     let handshake = async {
         let mut buf = BytesMut::new();
-        let mut stream = net::tls_connect(stream, Port::Election).await?;
+        let mut stream = config.tls.connect(stream, addresses).await?;
         stream.write_all(hello).await?;
         stream.flush().await?;
         net::sasl_connect(&mut stream, &mut buf, Port::Election).await?;
@@ -392,9 +394,9 @@ async fn call(
 }
 
 /// Takes the hello of an accepted connection.
-async fn greet(stream: TcpStream, remote: SocketAddr, within: Duration, common: Common) {
+async fn greet(stream: TcpStream, remote: SocketAddr, within: Duration, tls: Arc<Members>, common: Common) {
     let greeting = async {
-        let mut stream = net::tls_accept(stream, Port::Election).await.map_err(|e| e.to_string())?;
+        let mut stream = tls.accept(stream).await.map_err(|e| e.to_string())?;
         let mut buf = BytesMut::new();
         let hello = loop {
             match Hello::decode(&mut buf).map_err(|e| e.to_string())? {

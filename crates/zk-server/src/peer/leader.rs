@@ -16,10 +16,11 @@ use zk_proto::quorum::packet::{FromLearner, PacketReader, QuorumPacket};
 
 use super::election::Common;
 use super::link::{End, OutQueue, decode_all};
-use super::net::{self, Listeners, Opening, Port, Stream};
+use super::net::{self, Listeners, Opening, Port};
 use super::run::{News, Outbox};
 use super::{LinkId, PeerConfig, PeerEvent, StreamSource, count};
 use crate::limits;
+use crate::tls::{Members, Stream};
 
 /// A connection whose first packet is a learner's.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ impl Leader {
             // That of the opening below.
             generation: self.listeners.generation + 1,
             within: self.config.handshake_timeout,
+            tls: Arc::clone(&self.config.tls),
             common: self.common.clone(),
         };
         let handshake = move |stream, remote| admission.clone().admit(stream, remote);
@@ -149,6 +151,7 @@ impl Leader {
 struct Admission {
     generation: u64,
     within: Duration,
+    tls: Arc<Members>,
     common: Common,
 }
 
@@ -168,7 +171,7 @@ impl Admission {
 
     /// The first packet must say who the learner is. ref: LearnerHandler.run.
     async fn first(&self, stream: TcpStream, remote: SocketAddr) -> Result<Learner, End> {
-        let mut stream = net::tls_accept(stream, Port::Quorum).await?;
+        let mut stream = self.tls.accept(stream).await?;
         let mut buf = BytesMut::new();
         net::sasl_accept(&mut stream, &mut buf, Port::Quorum).await?;
         let packet = loop {

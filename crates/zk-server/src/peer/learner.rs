@@ -118,7 +118,7 @@ impl LearnerTask {
         let stream = net::dial_leader(addresses, *try_for, *retry_delay).await.map_err(End::Lost)?;
         let mut buf = BytesMut::new();
         let handshake = async {
-            let mut stream = net::tls_connect(stream, Port::Quorum).await?;
+            let mut stream = self.config.tls.connect(stream, addresses).await?;
             net::sasl_connect(&mut stream, &mut buf, Port::Quorum).await?;
             Ok::<_, End>(stream)
         };

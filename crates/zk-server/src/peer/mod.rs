@@ -53,6 +53,7 @@ use zk_tree::Tree;
 pub use zab::leader::LinkId;
 
 use crate::limits;
+use crate::tls::Members;
 
 /// How the transport works.
 #[derive(Debug, Clone)]
@@ -78,6 +79,8 @@ pub struct PeerConfig {
     pub bind_retry: u32,
     /// TCP keep-alive on election connections. ref: zookeeper.tcpKeepAlive.
     pub keep_alive: bool,
+    /// Whether and how TLS is used on both ports.
+    pub tls: Arc<Members>,
 }
 
 impl PeerConfig {
@@ -92,6 +95,7 @@ impl PeerConfig {
             max_packet: jute::DEFAULT_MAX_LEN + 1024,
             bind_retry: 3,
             keep_alive: false,
+            tls: Arc::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets: bound, accepted, dialled, and where TLS and SASL come in.
+//! Sockets: bound, accepted, dialled, and where SASL comes in. TLS belongs before the first byte.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
@@ -20,10 +20,8 @@ use zk_config::Endpoint;
 
 use super::run::News;
 use super::{PeerCounters, count};
+use crate::tls::Stream;
 use crate::{accept, limits};
-
-/// A connection of either port, behind TLS where it is used.
-pub type Stream = TcpStream;
 
 /// Which of the two ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,18 +30,6 @@ pub enum Port {
     Election,
     /// Packets.
     Quorum,
-}
-
-/// Where the connecting side's TLS handshake belongs: before the first byte, on
-/// both ports. ref: QuorumCnxManager.initiateConnection, Learner.LeaderConnector.
-pub async fn tls_connect(stream: TcpStream, _port: Port) -> io::Result<Stream> {
-    Ok(stream)
-}
-
-/// Where the accepting side's TLS handshake belongs: before the first byte, on
-/// both ports. ref: UnifiedServerSocket.
-pub async fn tls_accept(stream: TcpStream, _port: Port) -> io::Result<Stream> {
-    Ok(stream)
 }
 
 /// Where the connecting side authenticates: on the election port behind its

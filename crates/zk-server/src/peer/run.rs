@@ -16,9 +16,10 @@ use super::election::{Common, Election, Greeting};
 use super::events::Events;
 use super::leader::{Leader, Learner};
 use super::learner::{Following, Target};
-use super::net::{Port, Stream};
+use super::net::Port;
 use super::{LinkId, PeerCommand, PeerConfig, PeerCounters, PeerEvent, SnapSinks};
 use crate::limits;
+use crate::tls::Stream;
 
 /// What tasks tell the main loop.
 #[derive(Debug)]
@@ -149,6 +150,7 @@ struct Peers {
 impl Peers {
     async fn run(mut self, mut commands: mpsc::Receiver<Vec<PeerCommand>>, mut news: mpsc::Receiver<News>) {
         let mut is_flushed = true;
+        tokio::spawn(Arc::clone(&self.config.tls).watch());
         loop {
             let retry = (!is_flushed).then(|| Instant::now() + limits::PEER_EVENTS_PAUSE);
             let wake = [retry, self.election.next_dial()].into_iter().flatten().min();
@@ -177,7 +179,11 @@ impl Peers {
 
     fn command(&mut self, command: PeerCommand) -> ControlFlow<()> {
         match command {
-            PeerCommand::Members(members) => self.election.members(members),
+            PeerCommand::Members(members) => {
+                let addresses = members.values().flat_map(|m| &m.addresses);
+                self.config.tls.set_hosts(addresses.map(|(host, _, _)| host.clone()).collect());
+                self.election.members(members);
+            }
             PeerCommand::ElectionPort(addresses) => self.election.open(addresses),
             PeerCommand::Notify { to, notification } => {
                 self.election.notify(to, &notification, &mut self.outbox);

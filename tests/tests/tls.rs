@@ -1,0 +1,625 @@
+//! TLS for clients and between members, with Java and OpenSSL on the other side.
+//!
+//! A tunnel speaks TLS for the tests' own clients, so that they are the same as elsewhere.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    CrlDistributionPoint, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use zk_testkit::ensemble::{self, ELECTION, Ensemble, composition};
+use zk_testkit::history::History;
+use zk_testkit::history::check::{self, Options};
+use zk_testkit::history::load::Load;
+use zk_testkit::process::{Config, Server, Zkd, free_port, zk_cli_with};
+use zk_testkit::raw::{self, Conn};
+use zk_testkit::request::OPEN;
+
+const PASSWORD: &str = "hush-4711";
+
+/// An authority with the files that it has made.
+struct Authority {
+    dir: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// What a certificate is made of.
+#[derive(Clone)]
+struct Wanted<'a> {
+    name: &'a str,
+    hosts: &'a [&'a str],
+    until: i32,
+    serial: u64,
+    listed: bool,
+}
+
+const USUAL: Wanted<'_> =
+    Wanted { name: "", hosts: &["127.0.0.1", "localhost"], until: 2099, serial: 7, listed: false };
+
+impl Authority {
+    fn new() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = subject("authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        fs::write(dir.path().join("ca.pem"), issuer.pem())?;
+        Ok(Self { dir, issuer })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `<name>.pem`: key and certificate.
+    fn make(&self, wanted: &Wanted<'_>) -> anyhow::Result<PathBuf> {
+        let mut params =
+            CertificateParams::new(wanted.hosts.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>())?;
+        params.distinguished_name = subject(wanted.name);
+        params.not_after = date_time_ymd(wanted.until, 1, 1);
+        params.serial_number = Some(SerialNumber::from(wanted.serial));
+        if wanted.listed {
+            let list = format!("file://{}", self.file("revoked.crl").display());
+            params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![list] }];
+        }
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let path = self.file(&format!("{}.pem", wanted.name.replace(' ', "-")));
+        replace(&path, format!("{}{}", key.serialize_pem(), certificate.pem()).as_bytes())?;
+        Ok(path)
+    }
+
+    /// The list that certificates with `listed` name.
+    fn revoke(&self, serials: &[u64]) -> anyhow::Result<()> {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2099, 1, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        fs::write(self.file("revoked.crl"), list.signed_by(&self.issuer)?.der())?;
+        Ok(())
+    }
+
+    /// From `<name>.pem` its `.p12`, `.jks` and one with an encrypted key, and the trust
+    /// stores of all kinds.
+    fn stores(&self, name: &str) -> anyhow::Result<()> {
+        let at = |end: &str| self.file(&format!("{name}{end}")).display().to_string();
+        let (pem, p12, jks, sealed) = (at(".pem"), at(".p12"), at(".jks"), at("-sealed.pem"));
+        let password = format!("pass:{PASSWORD}");
+        run(
+            "openssl",
+            &["pkcs12", "-export", "-in", &pem, "-out", &p12, "-passout", &password, "-name", "me"],
+        )?;
+        run(
+            "openssl",
+            &["pkcs8", "-topk8", "-in", &pem, "-out", &sealed, "-v2", "aes256", "-passout", &password],
+        )?;
+        let certificate = fs::read_to_string(&pem)?;
+        let certificate =
+            certificate.split_at(certificate.find("-----BEGIN CERT").context("a certificate")?).1;
+        fs::OpenOptions::new().append(true).open(&sealed)?.write_all(certificate.as_bytes())?;
+        run(
+            "keytool",
+            &[
+                "-importkeystore",
+                "-noprompt",
+                "-srckeystore",
+                &p12,
+                "-srcstoretype",
+                "PKCS12",
+                "-srcstorepass",
+                PASSWORD,
+                "-destkeystore",
+                &jks,
+                "-deststoretype",
+                "JKS",
+                "-deststorepass",
+                PASSWORD,
+            ],
+        )?;
+        for (kind, end) in [("JKS", "jks"), ("PKCS12", "p12")] {
+            let (ca, trust) = (self.file("ca.pem"), self.file(&format!("trust.{end}")));
+            if !trust.exists() {
+                let (ca, trust) = (ca.display().to_string(), trust.display().to_string());
+                let args = [
+                    "-importcert",
+                    "-noprompt",
+                    "-alias",
+                    "ca",
+                    "-file",
+                    &ca,
+                    "-keystore",
+                    &trust,
+                    "-storetype",
+                    kind,
+                ];
+                run("keytool", &[&args[..], &["-storepass", PASSWORD]].concat())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a client of ours knows and shows.
+    fn client(&self, shows: Option<&Path>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.file("ca.pem"))?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        Ok(Arc::new(match shows {
+            None => config.with_no_client_auth(),
+            Some(pem) => config.with_client_auth_cert(
+                CertificateDer::pem_file_iter(pem)?.collect::<Result<_, _>>()?,
+                PrivateKeyDer::from_pem_file(pem)?,
+            )?,
+        }))
+    }
+}
+
+fn subject(name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, "zkd, tests");
+    subject.push(DnType::CommonName, name);
+    subject
+}
+
+/// How the name is written in an ACL.
+fn written(name: &str) -> String {
+    format!("CN={name},O=zkd\\, tests")
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes)?;
+    Ok(fs::rename(new, path)?)
+}
+
+fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
+    let out = Command::new(program).args(args).output().with_context(|| program.to_owned())?;
+    ensure!(out.status.success(), "{program}: {}", String::from_utf8_lossy(&out.stderr));
+    Ok(())
+}
+
+/// Bytes to it go on to a server through TLS. It ends with the test's process.
+fn tunnel(server: SocketAddr, config: Arc<rustls::ClientConfig>) -> anyhow::Result<SocketAddr> {
+    let (told, address) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+            told.send(listener.local_addr().expect("an address")).expect("it is waited for");
+            while let Ok((mut near, _)) = listener.accept().await {
+                let connector = TlsConnector::from(Arc::clone(&config));
+                tokio::spawn(async move {
+                    let far = TcpStream::connect(server).await?;
+                    far.set_nodelay(true)?;
+                    let name = ServerName::from(server.ip());
+                    let mut far = connector.connect(name, far).await?;
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await
+                });
+            }
+        });
+    });
+    Ok(address.recv()?)
+}
+
+/// The certificate that a server shows.
+fn shown(server: SocketAddr, config: &Arc<rustls::ClientConfig>) -> anyhow::Result<Vec<u8>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let connector = TlsConnector::from(Arc::clone(config));
+    runtime.block_on(async {
+        let stream = TcpStream::connect(server).await?;
+        let stream = connector.connect(ServerName::from(server.ip()), stream).await?;
+        let chain = stream.get_ref().1.peer_certificates().context("it shows a certificate")?;
+        Ok(chain[0].to_vec())
+    })
+}
+
+/// The settings of a server with a TLS port, from `<server>.pem`.
+fn secure(authority: &Authority, port: u16) -> Config {
+    Config::default()
+        .line("secureClientPort", port)
+        .line("secureClientPortAddress", Ipv4Addr::LOCALHOST)
+        .line("ssl.keyStore.location", authority.file("server.pem").display())
+        .line("ssl.trustStore.location", authority.file("ca.pem").display())
+}
+
+fn start(config: impl Fn(u16) -> Config) -> anyhow::Result<(Server, SocketAddr)> {
+    let port = free_port()?;
+    let server = Server::start(&Zkd, config(port))?;
+    Ok((server, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+}
+
+fn is_let_in(authority: &Authority, server: SocketAddr, shows: Option<&Path>) -> anyhow::Result<bool> {
+    let through = tunnel(server, authority.client(shows)?)?;
+    let mut conn = Conn::dial(through)?;
+    Ok(matches!(conn.handshake(&raw::hello(10_000)), Ok(Some(r)) if r.timeout > 0))
+}
+
+#[test]
+fn java_clients_and_stores_of_each_kind() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    for name in ["server", "client"] {
+        authority.make(&Wanted { name, ..USUAL })?;
+        authority.stores(name)?;
+    }
+    fs::write(authority.file("password"), format!("{PASSWORD}\n"))?;
+    let kinds = [("jks", "jks", "jks"), ("p12", "p12", "p12"), ("pem", "-sealed.pem", "pem")];
+    std::thread::scope(|scope| {
+        let runs = kinds.map(|(kind, server, client)| {
+            let authority = &authority;
+            scope.spawn(move || one_java_client(authority, kind, server, client).context(kind))
+        });
+        runs.into_iter().try_for_each(|run| run.join().expect("no panic"))
+    })
+}
+
+fn one_java_client(authority: &Authority, kind: &str, server: &str, client: &str) -> anyhow::Result<()> {
+    let trust = if kind == "pem" { "ca.pem".to_owned() } else { format!("trust.{kind}") };
+    let (trust, dot) = (authority.file(&trust), if server.starts_with('-') { "" } else { "." });
+    let (_server, at) = start(|port| {
+        let config = secure(authority, port)
+            .line("ssl.keyStore.location", authority.file(&format!("server{dot}{server}")).display())
+            .line("ssl.keyStore.passwordPath", authority.file("password").display())
+            .line("ssl.trustStore.location", trust.display());
+        if kind == "pem" { config } else { config.line("ssl.trustStore.password", PASSWORD) }
+    })?;
+    let mut properties = vec![
+        "zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty".to_owned(),
+        "zookeeper.client.secure=true".to_owned(),
+        format!("zookeeper.ssl.keyStore.location={}", authority.file(&format!("client.{client}")).display()),
+        format!("zookeeper.ssl.trustStore.location={}", trust.display()),
+    ];
+    if kind != "pem" {
+        properties.extend(["key", "trust"].map(|s| format!("zookeeper.ssl.{s}Store.password={PASSWORD}")));
+    }
+    let lines =
+        ["create /mine secret auth:me:cdrwa", "getAcl /mine", "get /mine", "whoami"].map(str::to_owned);
+    let text = zk_cli_with(at, &properties, &lines)?;
+    // In lists the tool writes a comma as a number.
+    for expected in ["'x509,'CN=client%2CO=zkd\\%2C tests", "secret", "x509: CN=client,O=zkd\\, tests"] {
+        ensure!(text.contains(expected), "no {expected} in\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_is_let_in() -> anyhow::Result<()> {
+    let (authority, other) = (Authority::new()?, Authority::new()?);
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    let good = authority.make(&Wanted { name: "good", listed: true, ..USUAL })?;
+    let elsewhere = authority.make(&Wanted { name: "elsewhere", hosts: &["10.0.0.1"], ..USUAL })?;
+    let expired = authority.make(&Wanted { name: "expired", until: 2024, ..USUAL })?;
+    let revoked = authority.make(&Wanted { name: "revoked", serial: 66, listed: true, ..USUAL })?;
+    let stranger = other.make(&Wanted { name: "stranger", ..USUAL })?;
+    authority.revoke(&[66])?;
+
+    let (server, at) = start(|port| secure(&authority, port))?;
+    let check = |at, cases: &[(&str, Option<&Path>, bool)]| {
+        for (what, shows, expected) in cases {
+            ensure!(is_let_in(&authority, at, *shows)? == *expected, "{what} is not {expected}");
+        }
+        Ok(())
+    };
+    check(
+        at,
+        &[
+            ("good", Some(&good), true),
+            ("expired", Some(&expired), false),
+            ("of a stranger", Some(&stranger), false),
+            ("none", None, false),
+            // Neither names nor lists are looked at.
+            ("elsewhere", Some(&elsewhere), true),
+            ("revoked", Some(&revoked), true),
+        ],
+    )?;
+    // Without TLS nothing is said on that port.
+    let mut plain = Conn::dial(at)?;
+    plain.patience = Duration::from_secs(2);
+    ensure!(!matches!(plain.handshake(&raw::hello(10_000)), Ok(Some(_))), "a plain client is let in");
+    let words = raw::four_letter(server.addr(), "mntr")?;
+    ensure!(words.contains("zk_unsuccessful_handshake\t4\n"), "{words}");
+    ensure!(words.contains("zk_auth_failed_count\t4\n"), "{words}");
+    let words = raw::four_letter(server.addr(), "conf")?;
+    ensure!(words.contains(&format!("secureClientPort={}\n", at.port())), "{words}");
+    drop(server);
+
+    let strict = |port| {
+        secure(&authority, port)
+            .line("fips-mode", false)
+            .line("ssl.clientHostnameVerification", true)
+            .line("ssl.crl", true)
+    };
+    let (_server, at) = start(strict)?;
+    check(
+        at,
+        &[
+            ("good", Some(&good), true),
+            ("elsewhere", Some(&elsewhere), false),
+            ("revoked", Some(&revoked), false),
+        ],
+    )?;
+    let (_server, at) = start(|port| secure(&authority, port).line("ssl.clientAuth", "want"))?;
+    check(at, &[("none", None, true), ("good", Some(&good), true), ("expired", Some(&expired), false)])?;
+    let (_server, at) = start(|port| secure(&authority, port).line("ssl.clientAuth", "none"))?;
+    check(at, &[("none", None, true)])
+}
+
+#[test]
+fn one_port_takes_both_kinds() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    let good = authority.make(&Wanted { name: "good", ..USUAL })?;
+    let config = secure(&authority, 0);
+    let lines = config.lines.iter().filter(|(key, _)| !key.starts_with("secure")).cloned().collect();
+    let server = Server::start(&Zkd, Config { lines, ..config }.line("client.portUnification", true))?;
+    ensure!(raw::four_letter(server.addr(), "ruok")? == "imok", "a word without TLS");
+    Conn::open(server.addr(), 10_000)?;
+    ensure!(is_let_in(&authority, server.addr(), Some(&good))?, "a client with TLS");
+    ensure!(!is_let_in(&authority, server.addr(), None)?, "a client without certificate");
+    // OpenSSL, and an answer that is longer than one record.
+    let at = server.addr().to_string();
+    let (ca, good) = (authority.file("ca.pem").display().to_string(), good.display().to_string());
+    let mut openssl = Command::new("openssl")
+        .args(["s_client", "-quiet", "-verify_return_error", "-connect", &at, "-CAfile", &ca, "-cert", &good])
+        .args(["-key", &good])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    openssl.stdin.as_mut().context("no standard input")?.write_all(b"mntr")?;
+    let out = openssl.wait_with_output()?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    ensure!(text.contains("zk_version") && text.contains("zk_non_mtls_local_conn_count\t0\n"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn names_in_certificates_are_identities() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    let (_server, at) = start(|port| {
+        // A backslash in the file is an escape.
+        let root = written("root").replace('\\', "\\\\");
+        secure(&authority, port).line("X509AuthenticationProvider.superUser", root)
+    })?;
+    let open = |name: &str| {
+        let pem = authority.make(&Wanted { name, ..USUAL })?;
+        Conn::open(tunnel(at, authority.client(Some(&pem))?)?, 20_000)
+    };
+    let (mut alice, mut bob, mut root) = (open("alice")?, open("bob")?, open("root")?);
+    let name = written("alice");
+    let hers = [(31, Some(&b"x509"[..]), Some(name.as_bytes()))];
+    alice.create("/alice", b"1", &hers, 0)?;
+    ensure!(alice.get_data("/alice", false)?.0.as_deref() == Some(b"1"), "her own");
+    ensure!(bob.get_data("/alice", false).is_err(), "not his");
+    ensure!(root.get_data("/alice", false)?.0.as_deref() == Some(b"1"), "the super user's");
+    let invalid = [(31, Some(&b"x509"[..]), Some(&b"alice"[..]))];
+    ensure!(alice.create("/invalid", b"", &invalid, 0).is_err(), "no name");
+    ensure!(alice.auth("x509", b"")? == 0, "she is who she is");
+    // More than a record, both ways.
+    let large = vec![7; 900_000];
+    alice.create("/large", &large, OPEN, 0)?;
+    ensure!(bob.get_data("/large", false)?.0 == Some(large), "the same");
+    Ok(())
+}
+
+#[test]
+fn certificates_are_renewed_under_load() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    let good = authority.make(&Wanted { name: "good", ..USUAL })?;
+    let (server, at) = start(|port| secure(&authority, port).line("client.certReload", true))?;
+    let client = authority.client(Some(&good))?;
+    let load = Load::new(vec![tunnel(at, Arc::clone(&client))?], 1);
+    let clock = Instant::now();
+    let mut history = load.prepare(clock)?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| load.run(clock, &stop));
+        let renewed = renew(&authority, &server, at, &client);
+        stop.store(true, Ordering::Relaxed);
+        history.extend(running.join().expect("no panic"));
+        renewed
+    })?;
+    is_without_holes(&history)
+}
+
+fn renew(
+    authority: &Authority,
+    server: &Server,
+    at: SocketAddr,
+    client: &Arc<rustls::ClientConfig>,
+) -> anyhow::Result<()> {
+    let before = shown(at, client)?;
+    std::thread::sleep(Duration::from_millis(300));
+    // What is half written changes nothing.
+    replace(&authority.file("server.pem"), b"-----BEGIN PRIVATE KEY-----\nAAAA")?;
+    std::thread::sleep(Duration::from_millis(1500));
+    ensure!(shown(at, client)? == before, "the former is still shown");
+    authority.make(&Wanted { name: "server", serial: 8, ..USUAL })?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while shown(at, client)? == before {
+        ensure!(Instant::now() < deadline, "the new one is not shown");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(server.log().contains("the former certificates stay in use"), "no warning");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_used_is_said_without_secrets() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    authority.stores("server")?;
+    let file = |name: &str| authority.file(name).display().to_string();
+    let wrong =
+        |name: &str| vec![("keyStore.location", file(name)), ("keyStore.password", "hush-wrong".to_owned())];
+    let cases = [
+        (wrong("server.jks"), "the password is wrong"),
+        (wrong("server.p12"), "is the password right"),
+        (wrong("server-sealed.pem"), "is the password right"),
+        (vec![("keyStore.location", file("none.pem"))], "cannot be read"),
+        (vec![("keyStore.location", file("ca.pem"))], "no private key"),
+        (vec![("trustStore.location", file("password"))], "JKS, PEM or PKCS12"),
+        (vec![("keyStore.type", "BCFKS".to_owned())], "JKS, PEM or PKCS12"),
+        (vec![("trustStore.location", String::new())], "ssl.trustStore.location is not set"),
+        (vec![("ocsp", "true".to_owned())], "refused"),
+        (vec![("enabledProtocols", "TLSv1.1".to_owned())], "allowed is TLSv1.3 and TLSv1.2"),
+        (vec![("ciphersuites", "TLS_RSA_WITH_AES_128_CBC_SHA".to_owned())], "TLS_AES_256_GCM_SHA384"),
+    ];
+    for (lines, expected) in cases {
+        let config = lines.iter().fold(secure(&authority, free_port()?), |config, (key, value)| {
+            config.line(&format!("ssl.{key}"), value)
+        });
+        let mut server = Server::prepare(&Zkd, config)?;
+        server.spawn()?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while server.exited()?.is_none() {
+            ensure!(Instant::now() < deadline, "it runs with {lines:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let log = server.log();
+        ensure!(log.contains(expected) && log.contains("ssl."), "{lines:?}: no {expected} in {log}");
+        ensure!(!log.contains("hush"), "a password in {log}");
+    }
+    Ok(())
+}
+
+fn is_without_holes(history: &History) -> anyhow::Result<()> {
+    let report = check::check(history, &[], Options { strict_sync: false });
+    let (done, failed, unknown) = history.counts();
+    println!("{done} requests acknowledged, {failed} refused, {unknown} of unknown fate");
+    ensure!(done > 100, "{done} requests are no load");
+    ensure!(report.violations.is_empty(), "{}", report.text());
+    Ok(())
+}
+
+/// Settings of members; each has the same certificate, as with one for a whole domain.
+fn members(authority: &Authority) -> Config {
+    let pem = |name: &str| authority.file(name).display().to_string();
+    ensemble::config()
+        .property("zookeeper.ssl.quorum.keyStore.location", pem("server.pem"))
+        .property("zookeeper.ssl.quorum.trustStore.location", pem("ca.pem"))
+        // Names are checked, in both directions.
+        .property("zookeeper.fips-mode", false)
+}
+
+fn is_seen_by_all(ensemble: &Ensemble, path: &str) -> anyhow::Result<()> {
+    Conn::open(ensemble.addr(0), 20_000)?.create(path, b"x", OPEN, 0)?;
+    for i in 0..ensemble.len() {
+        let mut conn = Conn::open(ensemble.addr(i), 20_000)?;
+        conn.sync(path)?;
+        ensure!(conn.get_data(path, false)?.0.as_deref() == Some(b"x"), "member {} sees {path}", i + 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn members_of_both_kinds_with_tls() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    // The last one leads: each kind once.
+    for list in ["zkd,zkd,java", "java,zkd,zkd"] {
+        let config = members(&authority).line("sslQuorum", true);
+        let ensemble = Ensemble::start(&composition(list)?, config).context(list)?;
+        is_seen_by_all(&ensemble, "/with-tls").context(list)?;
+    }
+    Ok(())
+}
+
+/// A member whose certificate is for another host stays outside, and one without TLS.
+#[test]
+fn members_that_are_none_stay_outside() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    let wrong = authority.make(&Wanted { name: "elsewhere", hosts: &["zk.example"], ..USUAL })?;
+    let mut ensemble =
+        Ensemble::prepare(&composition("zkd,zkd,zkd")?, members(&authority).line("sslQuorum", true))?;
+    ensemble.config_mut(0).lines.retain(|(key, _)| key != "sslQuorum");
+    ensemble.spawn(1)?;
+    ensemble.spawn(2)?;
+    ensemble.wait_leader(ELECTION)?;
+    let stays_out = |ensemble: &mut Ensemble, why: &str| {
+        ensemble.spawn(0)?;
+        ensemble.wait(why, ELECTION, |e| (1..3).any(|i| e.log(i).contains(why)))?;
+        std::thread::sleep(Duration::from_secs(2));
+        ensure!(ensemble.role(0).is_none(), "it serves: {why}");
+        ensemble.kill(0)
+    };
+    stays_out(&mut ensemble, "without TLS")?;
+    let config = ensemble.config_mut(0).clone();
+    *ensemble.config_mut(0) =
+        config.line("sslQuorum", true).property("zookeeper.ssl.quorum.keyStore.location", wrong.display());
+    stays_out(&mut ensemble, "its certificate is for none of")?;
+    let config = ensemble.config_mut(0).clone();
+    *ensemble.config_mut(0) =
+        config.property("zookeeper.ssl.quorum.keyStore.location", authority.file("server.pem").display());
+    ensemble.restart(0)?;
+    is_seen_by_all(&ensemble, "/at-last")
+}
+
+/// Rolling switch-on: first both kinds are taken, then TLS is spoken, then nothing else is taken.
+#[test]
+fn members_switch_to_tls_one_by_one() -> anyhow::Result<()> {
+    if std::env::var_os("SLOW").is_none() {
+        return Ok(());
+    }
+    let authority = Authority::new()?;
+    authority.make(&Wanted { name: "server", ..USUAL })?;
+    let mut ensemble = Ensemble::start(&composition("zkd,java,zkd")?, members(&authority))?;
+    let load = Load::new((0..3).map(|i| ensemble.addr(i)).collect(), 1);
+    let clock = Instant::now();
+    let mut history = load.prepare(clock)?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| load.run(clock, &stop));
+        let switched = switch(&mut ensemble);
+        stop.store(true, Ordering::Relaxed);
+        history.extend(running.join().expect("no panic"));
+        switched
+    })?;
+    is_without_holes(&history)
+}
+
+fn switch(ensemble: &mut Ensemble) -> anyhow::Result<()> {
+    let steps = [("false", "true"), ("true", "true"), ("true", "false")];
+    for (step, (tls, both)) in steps.into_iter().enumerate() {
+        for i in 0..3 {
+            let config = ensemble.config_mut(i).clone();
+            *ensemble.config_mut(i) = config.line("sslQuorum", tls).line("portUnification", both);
+            ensemble.stop(i)?;
+            ensemble.restart(i).with_context(|| format!("step {step}, member {}", i + 1))?;
+            ensemble.wait_all_serving(ELECTION)?;
+        }
+        is_seen_by_all(ensemble, &format!("/step-{step}"))?;
+    }
+    Ok(())
+}
