@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use zk_proto::OpCode;
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, composition};
+use zk_testkit::http;
+use zk_testkit::process::SUPER;
 use zk_testkit::raw::Conn;
 use zk_testkit::request::{self, OPEN};
 
+use crate::admin::with_admin;
 use crate::support::env;
 
 const LONG_MS: i32 = 30_000;
@@ -87,6 +90,38 @@ fn gap(e: &mut Ensemble, end: End) -> anyhow::Result<Duration> {
     ensure!(version >= newest, "version {newest} was acknowledged, {version} is there");
     c.close()?;
     Ok(gap)
+}
+
+/// The largest member leads and would be elected again; its clients keep their connections.
+#[test]
+fn a_leader_hands_over_when_it_is_asked_to() {
+    let mut e = Ensemble::prepare(&composition("zkd,zkd,zkd").unwrap(), ensemble::config()).unwrap();
+    let mut admin = Vec::new();
+    for i in 0..e.len() {
+        let (config, addr) = with_admin(e.config_mut(i).clone());
+        *e.config_mut(i) = config;
+        admin.push(addr);
+    }
+    e.start_all().unwrap();
+    let leader = e.wait_leader(ELECTION).unwrap();
+    let ask = |i: usize, who: &str| {
+        let auth = format!("digest {who}");
+        http::request(admin[i], "POST", "/handover", &[("Authorization", auth.as_str())], b"").unwrap()
+    };
+    let mut c = Conn::open(e.addr(leader), LONG_MS).unwrap();
+    let path = c.create("/kept-", b"", OPEN, 3).unwrap();
+    assert_eq!(ask(leader, "some:body").status, 403);
+    assert_eq!(ask((leader + 1) % 3, SUPER).status, 409);
+    let done = ask(leader, SUPER);
+    assert_eq!(done.status, 200, "{}\n{}", done.text(), e.log_tails());
+    let next = e.wait_leader(ELECTION).unwrap();
+    assert_ne!(next, leader);
+    // The same connection goes on, and what it has made is there.
+    c.set_data(&path, b"x", -1).unwrap();
+    let mut other = Conn::open(e.addr(next), LONG_MS).unwrap();
+    other.sync("/").unwrap();
+    assert_eq!(other.get_data(&path, false).unwrap().0.as_deref(), Some(&b"x"[..]));
+    e.same_tree().unwrap();
 }
 
 /// A client has the replies to all of its writes that were done when its

@@ -744,10 +744,8 @@ fn no_key_is_forgotten() {
 fn each_line_tells_what_it_does() {
     use crate::{Effect, lines};
     let flags = "-Dzookeeper.snapCount=5 -Djute.maxbuffer=4096";
-    let before = files(
-        &[("zoo.cfg", &format!("{MINIMAL}clientPort=2182\nsyncLimit=2\nx=1\noraclePath=x\n"))],
-        flags,
-    );
+    let before =
+        files(&[("zoo.cfg", &format!("{MINIMAL}clientPort=2182\nsyncLimit=2\nx=1\noraclePath=x\n"))], flags);
     let before = before.expect("valid").lines;
     let shown: Vec<_> = before.iter().map(|l| format!("{} {} {:?}", l.origin, l.key, l.effect)).collect();
     assert_eq!(

@@ -32,6 +32,7 @@ use zk_config::config::Config;
 use zk_proto::{AuthId, Perms};
 
 use crate::collect::{self, Wants};
+use crate::core_loop::Control;
 use crate::meters::Meters;
 use crate::server::StartError;
 use crate::shared::{Serving, Shared, address_identity};
@@ -264,6 +265,7 @@ impl Asked {
             return respond(http::not_found());
         }
         match path.as_str() {
+            "/handover" if *request.method() == Method::POST => respond(self.hand_over(&request).await),
             "/livez" | "/readyz" | "/startupz" if reads => respond(self.probe(&path).await),
             _ => match path.strip_prefix(self.state.command_url.as_str()) {
                 Some("" | "/") => respond(http::index(&self.state.command_url)),
@@ -286,6 +288,32 @@ impl Asked {
             "/livez" if health.alive => http::probe(true, "alive"),
             _ => http::probe(health.trouble().is_none(), health.trouble().unwrap_or("ready")),
         }
+    }
+
+    /// A leader lets another member lead and follows it; Java has no such command. Answered when it
+    /// is so. The caller must be permitted as for a restore.
+    async fn hand_over(&self, request: &Request<Incoming>) -> http::Response {
+        let Some(shared) = self.state.server.get().filter(|s| s.serving() == Serving::Yes) else {
+            return http::probe(false, "not serving");
+        };
+        let header = request.headers().get(AUTHORIZATION);
+        if let Err(refusal) = self.permitted(shared, Command::Restore, header) {
+            return http::refused("handover", refusal);
+        }
+        if collect::role(shared).await != Some(zk_node::Mode::Leading) {
+            return http::text(409, "this member does not lead");
+        }
+        if shared.control.try_send(Control::HandOver).is_err() {
+            return http::probe(false, "the core does not answer");
+        }
+        for _ in 0..limits::HAND_OVER_LOOKS {
+            tokio::time::sleep(limits::HAND_OVER_LOOK).await;
+            let role = collect::role(shared).await;
+            if matches!(role, Some(zk_node::Mode::Following | zk_node::Mode::Observing)) {
+                return http::text(200, "another member leads");
+            }
+        }
+        http::probe(false, "no other member has taken over; the log says why")
     }
 
     async fn metrics(&self) -> Answer {

@@ -409,6 +409,11 @@ impl Health {
     }
 }
 
+/// What the member is, unless the core does not answer.
+pub async fn role(shared: &Shared) -> Option<zk_node::Mode> {
+    Some(within(ask_core(shared)?).await.status?.node.mode)
+}
+
 /// Asks the core, and believes nothing but its answer.
 pub async fn health(shared: &Shared) -> Health {
     let report = match ask_core(shared) {

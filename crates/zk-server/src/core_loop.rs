@@ -42,6 +42,8 @@ pub enum Control {
     Snapshot(oneshot::Sender<Result<PathBuf, String>>),
     /// This state takes the place of the present one, on a server that stands alone.
     Restore(Box<Tree>, oneshot::Sender<Zxid>),
+    /// A leader is to let another member lead.
+    HandOver,
     /// The member is to leave the ensemble; answered when it has.
     Leave(oneshot::Sender<()>),
     /// The workers have ended: finish what is here and end.
@@ -261,6 +263,7 @@ impl Core {
                 Event::Control(Control::Report(reply)) => drop(reply.send(self.report())),
                 Event::Control(Control::Snapshot(reply)) => self.snapshot(now, reply),
                 Event::Control(Control::Restore(tree, reply)) => self.restore(now, *tree, reply),
+                Event::Control(Control::HandOver) => self.hand_in(now, zk_node::Input::HandOver),
                 Event::Control(Control::Leave(reply)) => {
                     self.leaving = Some(reply);
                     self.hand_in(now, zk_node::Input::Leave);

@@ -85,6 +85,11 @@ pub const APPLY_MAX: usize = 1024;
 /// How long a four-letter word waits for the threads it asks.
 pub const WORD_WAIT: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether another member leads after a hand-over, and how many times.
+pub const HAND_OVER_LOOK: Duration = Duration::from_millis(50);
+/// See [`HAND_OVER_LOOK`].
+pub const HAND_OVER_LOOKS: u32 = 200;
+
 /// How long a probe waits for the core. Probes give up after a second by default.
 pub const PROBE_WAIT: Duration = Duration::from_millis(900);
 

@@ -123,14 +123,17 @@ pub fn outcome(command: Command, outcome: &Outcome) -> Response {
 
 /// A probe's answer: what it says is in the code, and the body tells why.
 pub fn probe(good: bool, why: &str) -> Response {
-    let status = if good { 200 } else { 503 };
-    Response { status, content_type: Some("text/plain; charset=utf-8"), body: format!("{why}\n") }
+    text(if good { 200 } else { 503 }, why)
+}
+
+/// A line for a person; the status says it to programs.
+pub fn text(status: u16, line: &str) -> Response {
+    Response { status, content_type: Some("text/plain; charset=utf-8"), body: format!("{line}\n") }
 }
 
 /// There is nothing at this path.
 pub fn not_found() -> Response {
-    let body = "not found\n".to_owned();
-    Response { status: 404, content_type: Some("text/plain; charset=utf-8"), body }
+    text(404, "not found")
 }
 
 /// A method that no path has. (ref: JettyAdminServer.constrainTraceMethod, HttpServlet.service)
