@@ -902,6 +902,7 @@ impl Member {
 
     /// What a leader says to its learners is looked at before it leaves.
     fn announce(&mut self, w: &mut World, links: &[LinkId], message: &mut FromLeader) {
+        let leads = self.leads();
         match message {
             FromLeader::Commit { zxid } => w.checks.commits(w.now, self.id, self.disk.current, *zxid),
             FromLeader::CommitAndActivate { zxid, designated } => {
@@ -910,7 +911,9 @@ impl Member {
                     let voters = self.files.active.voters().filter(|v| *v != self.id);
                     *designated = voters.last().unwrap_or(*designated);
                 }
+                // A follower only tells its observers who leads.
                 if *designated != self.id
+                    && leads
                     && let Some(record) = self.disk.record(*zxid)
                 {
                     w.checks.designated.push((*designated, record.clone()));
