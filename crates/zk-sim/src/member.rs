@@ -244,11 +244,8 @@ fn show(tree: &mut Tree, config: &EnsembleConfig) {
 
 /// A reconfiguration that was logged counts as proposed, also if its file was lost.
 fn see(configs: &mut Configs, tree: &Tree) {
-    let data = tree.get(zk_proto::path::CONFIG).and_then(|n| n.data_bytes());
-    let logged = data.and_then(|d| EnsembleConfig::from_bytes(&d).ok());
-    let known = configs.last_seen.as_ref().unwrap_or(&configs.active).version;
-    if let Some(logged) = logged.filter(|c| c.version > known) {
-        configs.last_seen = Some(Arc::new(logged));
+    if let Some(text) = tree.get(zk_proto::path::CONFIG).and_then(|n| n.data_bytes()) {
+        configs.logged(&text);
     }
 }
 
@@ -360,10 +357,10 @@ impl Member {
         self.disk.synced = self.disk.log.len();
         let (mut tree, chain) = self.disk.recover();
         let last = tree.last_zxid();
-        let mut configs = self.files.clone();
         if self.settings.reconfig && !w.planted(Plant::ForgetProposed) {
-            see(&mut configs, &tree);
+            see(&mut self.files, &tree);
         }
+        let configs = self.files.clone();
         show(&mut tree, &configs.active);
         // ref: QuorumPeer.loadDataBase; the epoch follows the log.
         self.disk.current = self.disk.current.max(Epoch(last.epoch().0));
