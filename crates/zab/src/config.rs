@@ -603,7 +603,7 @@ mod tests {
             }
             text.push_str(&line);
         }
-        assert!(parse(&text).to_text().len() + 44 < zk_proto::limits::MAX_NOTIFICATION);
+        assert!(parse(&text).to_text().len() + 60 < zk_proto::limits::MAX_NOTIFICATION);
     }
 
     #[test]

@@ -1086,7 +1086,9 @@ impl Leader {
 
     /// Commits in order whatever can be.
     fn try_commit(&mut self, history: &mut History) {
-        while self.passed_on.is_none() && self.outstanding.front().is_some_and(|p| p.needs.has_quorum(&p.acks)) {
+        while self.passed_on.is_none()
+            && self.outstanding.front().is_some_and(|p| p.needs.has_quorum(&p.acks))
+        {
             let p = self.outstanding.pop_front().expect("it was just seen");
             self.commit(p, history);
         }

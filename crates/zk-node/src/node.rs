@@ -295,6 +295,8 @@ impl Node {
     ) -> Self {
         let mut election = ElectionConfig::new(config.me);
         election.reconfig_enabled = config.reconfig_enabled;
+        // Made of this start's time: an answer to an earlier process is not one to this.
+        election.first_question = pipeline.first_session.0;
         let [min, max] = config.notification_ms;
         election.min_interval_ms = min.unwrap_or(election.min_interval_ms);
         election.max_interval_ms = max.unwrap_or(election.max_interval_ms);
