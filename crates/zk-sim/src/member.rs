@@ -487,6 +487,9 @@ impl Member {
             return;
         }
         note!(w, "-- {} is told to stop", self.id);
+        if w.planted(Plant::LeaveAtOnce) {
+            return self.go_at_once(w);
+        }
         w.at(w.now + 5_000_000, Event::Kill(self.index, self.incarnation));
         self.take(w, Item::Input(Input::Leave));
     }
@@ -495,7 +498,17 @@ impl Member {
     pub fn abdicate(&mut self, w: &mut World, calm: bool) {
         self.may_hand_over(w, calm);
         note!(w, "-- {} is told to hand over", self.id);
+        if w.planted(Plant::LeaveAtOnce) {
+            return self.go_at_once(w);
+        }
         self.take(w, Item::Input(Input::HandOver));
+    }
+
+    fn go_at_once(&mut self, w: &mut World) {
+        if self.live.is_some() {
+            self.hand_over(w);
+            self.stop(w);
+        }
     }
 
     fn may_hand_over(&mut self, w: &mut World, calm: bool) {
