@@ -414,6 +414,17 @@ impl Configs {
         Self { active: active.into(), last_seen: None }
     }
 
+    /// The log has a reconfiguration with this text. It counts as proposed even if its file was
+    /// lost: no quorum without its voters may elect this member. True: it is news, and has to be
+    /// in that file before this member acts by it, because the log may be cut.
+    pub fn logged(&mut self, text: &[u8]) -> bool {
+        let known = self.last_seen.as_ref().unwrap_or(&self.active).version;
+        let logged = EnsembleConfig::from_bytes(text).ok().filter(|c| c.version > known);
+        let news = logged.is_some();
+        self.last_seen = logged.map(Arc::new).or(self.last_seen.take());
+        news
+    }
+
     /// Whether these members are a quorum of the active configuration, and of the
     /// last seen one if that is newer. ref: SyncedLearnerTracker.hasAllQuorums.
     pub fn has_quorum(&self, acks: &BTreeSet<PeerId>) -> bool {
@@ -592,7 +603,7 @@ mod tests {
             }
             text.push_str(&line);
         }
-        assert!(parse(&text).to_text().len() + 44 < zk_proto::limits::MAX_NOTIFICATION);
+        assert!(parse(&text).to_text().len() + 60 < zk_proto::limits::MAX_NOTIFICATION);
     }
 
     #[test]
@@ -650,6 +661,18 @@ mod tests {
         ] {
             assert!(!config.same_content(&changed(from, to)), "{from} {to}");
         }
+    }
+
+    #[test]
+    fn a_logged_configuration_counts_as_proposed() {
+        let text = |version: i64| format!("server.1=a:1:2:participant\nversion={version:x}").into_bytes();
+        let of = |version| EnsembleConfig::from_bytes(&text(version)).unwrap();
+        let mut configs = Configs::new(of(5));
+        assert!(!configs.logged(b"") && !configs.logged(&text(4)) && !configs.logged(&text(5)));
+        assert_eq!(configs.last_seen, None);
+        assert!(configs.logged(&text(7)));
+        assert!(!configs.logged(&text(7)) && !configs.logged(&text(6)));
+        assert_eq!(configs, Configs { last_seen: Some(of(7).into()), ..Configs::new(of(5)) });
     }
 
     #[test]

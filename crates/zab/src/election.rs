@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tracing::{debug, info};
-use zk_proto::quorum::election::{Form, Notification, PeerState};
+use zk_proto::quorum::election::{Form, Mark, Notification, PeerState};
 use zk_proto::{Epoch, PeerId, Zxid};
 
 use crate::config::{Configs, EnsembleConfig};
@@ -97,6 +97,9 @@ pub struct ElectionConfig {
     pub finalize_ms: u64,
     /// `reconfigEnabled`: whether a newer configuration is taken from a peer.
     pub reconfig_enabled: bool,
+    /// What this member's questions are numbered from: no earlier process of this member came
+    /// that far.
+    pub first_question: i64,
 }
 
 impl ElectionConfig {
@@ -105,7 +108,14 @@ impl ElectionConfig {
     /// differs: the longest interval is 5 s, where Java has 60. A member that was alone for
     /// long finds the others that much sooner when the network is well again.
     pub fn new(me: PeerId) -> Self {
-        Self { me, min_interval_ms: 200, max_interval_ms: 5_000, finalize_ms: 200, reconfig_enabled: false }
+        Self {
+            me,
+            min_interval_ms: 200,
+            max_interval_ms: 5_000,
+            finalize_ms: 200,
+            reconfig_enabled: false,
+            first_question: 1,
+        }
     }
 }
 
@@ -212,6 +222,10 @@ pub struct Election {
     /// The last search ended before it had a vote.
     without_vote: bool,
     unreachable: BTreeSet<PeerId>,
+    /// What this member asks by now; see [`Mark`].
+    question: i64,
+    /// The last question of each member.
+    heard: BTreeMap<PeerId, i64>,
     /// The last message of each voter that looks for a leader while this member
     /// does not, and when it came.
     early: BTreeMap<PeerId, (u64, Notification)>,
@@ -224,7 +238,9 @@ impl Election {
     /// A member that does not look for a leader yet and has no vote.
     pub fn new(config: ElectionConfig, configs: Configs) -> Self {
         Self {
+            question: config.first_question,
             config,
+            heard: BTreeMap::new(),
             text: configs.active.to_text().into(),
             configs,
             phase: Phase::Idle,
@@ -278,6 +294,10 @@ impl Election {
             return;
         }
         self.unreachable.remove(&from);
+        let known = self.configs.is_voter(from) || self.heard.contains_key(&from);
+        if let Some(mark) = n.mark.filter(|_| known || self.heard.len() < MAX_STRANGERS) {
+            self.heard.insert(from, mark.asks);
+        }
         self.adopt_config(now, n);
         if !self.configs.is_voter(from) {
             return self.answer_stranger(from, n);
@@ -422,6 +442,7 @@ impl Election {
 
     fn search(&mut self, now: u64) {
         self.round = self.round.wrapping_add(1);
+        self.question = self.question.wrapping_add(1);
         let interval_ms = self.config.min_interval_ms;
         let gathers = self.blank && self.configs.active.is_voter(self.config.me);
         self.phase = Phase::Looking(Search {
@@ -533,6 +554,7 @@ impl Election {
             round: vote.round,
             peer_epoch: vote.peer_epoch,
             form: Form::Config { version: Notification::VERSION, config: self.text.clone() },
+            mark: Some(Mark { asks: self.question, heard: self.heard.get(&to).copied().unwrap_or(0) }),
         };
         self.outputs.push(ElectionOutput::Send { to, notification });
     }
@@ -556,6 +578,11 @@ impl Election {
 
     /// A voter's message while looking.
     fn hear(&mut self, now: u64, from: PeerId, n: &Notification) {
+        let takes_back = self.blank && self.configs.active.is_voter(self.config.me) && n.round > self.round;
+        let asks = self.is_gathering() || takes_back;
+        if n.state == PeerState::Looking && asks && self.is_old(n) {
+            return;
+        }
         let Phase::Looking(search) = &mut self.phase else { return };
         if n.state == PeerState::Looking && trustless(n.zxid) {
             if let Some(blank) =
@@ -651,6 +678,11 @@ impl Election {
         self.check_quorum(now);
     }
 
+    /// Whether the sender may have said it before it heard what this member asks now.
+    fn is_old(&self, n: &Notification) -> bool {
+        n.mark.is_some_and(|mark| mark.heard != self.question)
+    }
+
     fn is_gathering(&self) -> bool {
         matches!(&self.phase, Phase::Looking(Search { gathering: Some(_), .. }))
     }
@@ -693,6 +725,11 @@ impl Election {
     /// The first words may be old: each new connection begins with the last message that there
     /// was for this member, also if its sender has followed and led since, and does not come to
     /// answer. ref: QuorumCnxManager.lastMessageSent.
+    ///
+    /// So the answers of a member with [`Mark`]s have to name the question, which is another one
+    /// the second time. By then nobody leads who could count what this member's lost disk has
+    /// acknowledged; what each has logged behind that is all that there is. Of Java's members
+    /// any two words count that are an interval apart.
     fn check_gathered(&mut self, now: u64) {
         let me = self.config.me;
         let counts_for = self.config.min_interval_ms.saturating_mul(BLANK_INTERVALS);
@@ -708,6 +745,7 @@ impl Election {
         }
         if search.again_from.is_none() && self.configs.voters().len() > 1 {
             search.again_from = Some(now.saturating_add(self.config.min_interval_ms));
+            self.question = self.question.wrapping_add(1);
             search.votes.clear();
             search.gathering = Some(BTreeMap::new());
             // All answer what is asked then.

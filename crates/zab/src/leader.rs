@@ -274,8 +274,8 @@ pub struct Leader {
     own_synced: Zxid,
     /// Syncs of learners, each behind the zxid that it waits for.
     syncs: VecDeque<(Zxid, LinkId)>,
-    /// Another one shall lead under the new configuration.
-    may_commit: bool,
+    /// Another one shall lead under the new configuration: since which tick.
+    passed_on: Option<u64>,
     /// Rounds of pings come twice a tick; every second one counts.
     next_round: u64,
     tick: u64,
@@ -340,7 +340,7 @@ impl Leader {
             last_proposed: start.last,
             own_synced: start.last,
             syncs: VecDeque::new(),
-            may_commit: true,
+            passed_on: None,
             next_round: 0,
             tick: 0,
             count_round: false,
@@ -1086,7 +1086,9 @@ impl Leader {
 
     /// Commits in order whatever can be.
     fn try_commit(&mut self, history: &mut History) {
-        while self.may_commit && self.outstanding.front().is_some_and(|p| p.needs.has_quorum(&p.acks)) {
+        while self.passed_on.is_none()
+            && self.outstanding.front().is_some_and(|p| p.needs.has_quorum(&p.acks))
+        {
             let p = self.outstanding.pop_front().expect("it was just seen");
             self.commit(p, history);
         }
@@ -1143,7 +1145,7 @@ impl Leader {
     fn activate(&mut self, config: Arc<EnsembleConfig>, designated: PeerId) {
         self.out.push(LeaderOutput::ActivateConfig { config: (*config).clone(), designated });
         // The learners leave; then the quorum is missed and this one resigns.
-        self.may_commit = designated == self.config.me;
+        self.passed_on = (designated != self.config.me).then_some(self.tick);
         if self.configs.last_seen.as_ref().is_some_and(|c| c.version <= config.version) {
             self.configs.last_seen = None;
         }
@@ -1209,6 +1211,11 @@ impl Leader {
             ids.insert(self.config.me);
             if !self.configs.has_quorum(&ids) {
                 return self.resign("not enough followers are alive", None);
+            }
+            // Whoever joins meanwhile does not hear that it was to leave, and could be a quorum
+            // with this one that never commits anything. All others had a tick to take the word.
+            if self.passed_on.is_some_and(|since| self.tick > since + 1) {
+                return self.resign("another one is to lead", None);
             }
         }
         self.count_round = !self.count_round;

@@ -295,6 +295,8 @@ impl Node {
     ) -> Self {
         let mut election = ElectionConfig::new(config.me);
         election.reconfig_enabled = config.reconfig_enabled;
+        // Made of this start's time: an answer to an earlier process is not one to this.
+        election.first_question = pipeline.first_session.0;
         let [min, max] = config.notification_ms;
         election.min_interval_ms = min.unwrap_or(election.min_interval_ms);
         election.max_interval_ms = max.unwrap_or(election.max_interval_ms);
@@ -944,10 +946,16 @@ impl Node {
     /// and each observer begins with another one. ref: QuorumPeer.nextObserverMaster.
     ///
     /// differs: Java goes through a shuffled list with the leader in it, which serves nobody at
-    /// that port. Where nobody but the leader votes, an observer of ours goes to its quorum port.
+    /// that port. An observer of ours goes to the leader's quorum port where nobody else votes, and
+    /// when it has tried all followers in vain: it may be one that is to vote in a configuration
+    /// that is proposed, so that no follower serves before the leader has heard this observer.
     fn next_master(&mut self, leader: PeerId) -> Option<PeerId> {
         let followers = self.followers(leader);
         let count = u64::try_from(followers.len()).ok().filter(|n| *n > 0 && self.config.observer_master)?;
+        if self.masters_tried >= count {
+            self.masters_tried = 0;
+            return None;
+        }
         let at = self.config.me.0.unsigned_abs().wrapping_add(self.masters) % count;
         self.masters = self.masters.wrapping_add(1);
         self.masters_tried = self.masters_tried.saturating_add(1);

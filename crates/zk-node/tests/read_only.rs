@@ -87,6 +87,7 @@ impl Member {
             round: 1,
             peer_epoch: Epoch(0),
             form: Form::Plain(Notification::VERSION),
+            mark: None,
         };
         self.node.handle(self.at(), Input::Notification { from: PeerId(from), notification }, &self.tree);
     }

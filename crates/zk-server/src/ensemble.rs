@@ -33,8 +33,7 @@ use crate::{clock, limits};
 #[derive(Debug)]
 pub struct Identity {
     me: PeerId,
-    active: EnsembleConfig,
-    last_seen: Option<EnsembleConfig>,
+    configs: Configs,
 }
 
 /// A member that is about to look for a leader.
@@ -109,20 +108,19 @@ impl Identity {
         let parse = |m: &Membership| {
             EnsembleConfig::parse(&text(m)).map_err(|e| refuse(format!("the server lines do not fit: {e}")))
         };
-        let last_seen = e.last_seen.as_ref().map(parse).transpose()?;
-        Ok(Some(Self { me: PeerId(me), active: parse(&e.membership)?, last_seen }))
+        let last_seen = e.last_seen.as_ref().map(parse).transpose()?.map(Arc::new);
+        let configs = Configs { last_seen, ..Configs::new(parse(&e.membership)?) };
+        Ok(Some(Self { me: PeerId(me), configs }))
     }
 
-    /// A reconfiguration that was logged counts as proposed, also if its file was lost: no
-    /// quorum without its voters may elect this member.
-    fn see(&mut self, tree: &Tree) {
-        let logged = tree
-            .get(zk_proto::path::CONFIG)
-            .and_then(|n| EnsembleConfig::parse(std::str::from_utf8(n.data()?).ok()?).ok());
-        let known = self.last_seen.as_ref().unwrap_or(&self.active).version;
-        if let Some(logged) = logged.filter(|c| c.version > known) {
+    /// Looks for a reconfiguration that was logged and whose file was lost.
+    fn see(&mut self, tree: &Tree, files: &DynamicFiles) {
+        let logged = tree.get(zk_proto::path::CONFIG).and_then(|n| n.data());
+        if logged.is_some_and(|text| self.configs.logged(text))
+            && let Some(logged) = &self.configs.last_seen
+        {
             tracing::warn!(version = %logged.version, "the log has newer members than the configuration's files");
-            self.last_seen = Some(logged);
+            files.proposed(logged);
         }
     }
 
@@ -139,10 +137,12 @@ impl Identity {
         let last = recovered.tree.last_zxid();
         let (accepted, current) = epochs(&storage, last)?;
         let mut held_back = std::mem::take(&mut recovered.held_back);
+        let files = DynamicFiles::of(config, self.me);
         if config.ensemble.reconfig_enabled {
-            self.see(&recovered.tree);
+            self.see(&recovered.tree, &files);
         }
-        held_back.merge(&mut write_config(&mut recovered.tree, &self.active).touched);
+        let configs = self.configs;
+        held_back.merge(&mut write_config(&mut recovered.tree, &configs.active).touched);
         let e = &config.ensemble;
         let node_config = NodeConfig {
             me: self.me,
@@ -163,8 +163,6 @@ impl Identity {
             reconnect_delay_ms: number(config, "zookeeper.observer.reconnectDelayMs").unwrap_or(0),
             join_bytes: JOIN_BYTES,
         };
-        let mut configs = Configs::new(Arc::new(self.active));
-        configs.last_seen = self.last_seen.map(Arc::new);
         let recent = std::mem::take(&mut recovered.recent);
         let start = Start {
             accepted,
@@ -184,7 +182,6 @@ impl Identity {
             try_for: ticks(if e.connect_limit > 0 { e.connect_limit } else { e.init_limit }),
             retry_delay: limits::LEADER_RETRY,
         };
-        let files = DynamicFiles::of(config, self.me);
         let rules = Rules {
             leader_serves: property(config, "zookeeper.leaderServes") != Some("no"),
             log_share: property(config, "zookeeper.snapshotSizeFactor")

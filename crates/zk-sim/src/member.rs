@@ -244,11 +244,8 @@ fn show(tree: &mut Tree, config: &EnsembleConfig) {
 
 /// A reconfiguration that was logged counts as proposed, also if its file was lost.
 fn see(configs: &mut Configs, tree: &Tree) {
-    let data = tree.get(zk_proto::path::CONFIG).and_then(|n| n.data_bytes());
-    let logged = data.and_then(|d| EnsembleConfig::from_bytes(&d).ok());
-    let known = configs.last_seen.as_ref().unwrap_or(&configs.active).version;
-    if let Some(logged) = logged.filter(|c| c.version > known) {
-        configs.last_seen = Some(Arc::new(logged));
+    if let Some(text) = tree.get(zk_proto::path::CONFIG).and_then(|n| n.data_bytes()) {
+        configs.logged(&text);
     }
 }
 
@@ -360,10 +357,10 @@ impl Member {
         self.disk.synced = self.disk.log.len();
         let (mut tree, chain) = self.disk.recover();
         let last = tree.last_zxid();
-        let mut configs = self.files.clone();
         if self.settings.reconfig && !w.planted(Plant::ForgetProposed) {
-            see(&mut configs, &tree);
+            see(&mut self.files, &tree);
         }
+        let configs = self.files.clone();
         show(&mut tree, &configs.active);
         // ref: QuorumPeer.loadDataBase; the epoch follows the log.
         self.disk.current = self.disk.current.max(Epoch(last.epoch().0));
@@ -490,6 +487,9 @@ impl Member {
             return;
         }
         note!(w, "-- {} is told to stop", self.id);
+        if w.planted(Plant::LeaveAtOnce) {
+            return self.go_at_once(w);
+        }
         w.at(w.now + 5_000_000, Event::Kill(self.index, self.incarnation));
         self.take(w, Item::Input(Input::Leave));
     }
@@ -498,7 +498,17 @@ impl Member {
     pub fn abdicate(&mut self, w: &mut World, calm: bool) {
         self.may_hand_over(w, calm);
         note!(w, "-- {} is told to hand over", self.id);
+        if w.planted(Plant::LeaveAtOnce) {
+            return self.go_at_once(w);
+        }
         self.take(w, Item::Input(Input::HandOver));
+    }
+
+    fn go_at_once(&mut self, w: &mut World) {
+        if self.live.is_some() {
+            self.hand_over(w);
+            self.stop(w);
+        }
     }
 
     fn may_hand_over(&mut self, w: &mut World, calm: bool) {
@@ -902,6 +912,7 @@ impl Member {
 
     /// What a leader says to its learners is looked at before it leaves.
     fn announce(&mut self, w: &mut World, links: &[LinkId], message: &mut FromLeader) {
+        let leads = self.leads();
         match message {
             FromLeader::Commit { zxid } => w.checks.commits(w.now, self.id, self.disk.current, *zxid),
             FromLeader::CommitAndActivate { zxid, designated } => {
@@ -910,7 +921,9 @@ impl Member {
                     let voters = self.files.active.voters().filter(|v| *v != self.id);
                     *designated = voters.last().unwrap_or(*designated);
                 }
+                // A follower only tells its observers who leads.
                 if *designated != self.id
+                    && leads
                     && let Some(record) = self.disk.record(*zxid)
                 {
                     w.checks.designated.push((*designated, record.clone()));

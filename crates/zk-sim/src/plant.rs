@@ -40,11 +40,13 @@ pub enum Plant {
     DesignateAnybody,
     /// A member votes with a disk that has lost what it acknowledged.
     BlankVotes,
+    /// A leader that is told to stop or to hand over does not care what the others have.
+    LeaveAtOnce,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 18] = [
+    pub const ALL: [Plant; 19] = [
         Plant::AckBeforeSync,
         Plant::LazyHistory,
         Plant::EpochAfterAck,
@@ -63,6 +65,7 @@ impl Plant {
         Plant::ForgetProposed,
         Plant::DesignateAnybody,
         Plant::BlankVotes,
+        Plant::LeaveAtOnce,
     ];
 
     /// The plant with this name, as `Debug` prints it.

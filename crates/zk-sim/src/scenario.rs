@@ -17,6 +17,7 @@
 //! | `wait voters 2 3 4`, `expect voters 2 3 4` | of the newest configuration in force |
 //! | `purge 1` | its log goes on behind its state |
 //! | `client a 1 [s]`, `kill a` | a client of member 1 with a time-out; it falls silent |
+//! | `a moves 2` | it leaves its member for another one, with its session |
 //! | `a create /x [ephemeral]`, `a set /x v`, `a get /x [watch]`, `a close` | without waiting |
 //! | `run 5s`, `wait leader`, `wait serving 1 2` | time passes |
 //! | `expect leader 3`, `expect x /x v 1 2`, `expect none /x 1 2` | on these members |
@@ -196,6 +197,13 @@ impl Told {
                 self.wait(|s| s.members[who].live.is_none())?;
             }
             ["expect", rest @ ..] => self.expect(rest)?,
+            [client, "moves", who] => {
+                let (id, m) = (self.client(client)?, self.member(who)?);
+                self.sim.clients[id].mode = Mode::Told(m);
+                if let Some(conn) = self.sim.clients[id].conn {
+                    self.sim.clients[id].leave(&mut self.sim.w, conn);
+                }
+            }
             [client, asks @ ..] => self.ask(client, asks)?,
             [] => {}
         }

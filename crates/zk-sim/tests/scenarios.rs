@@ -35,6 +35,13 @@ fn scenarios_fail_with_their_bug() {
         ("zookeeper_4643_epoch_behind_the_history", Plant::LazyHistory),
         ("zookeeper_4646_whole_ensemble_down", Plant::LazyHistory),
         ("wiped_member_waits", Plant::BlankVotes),
+        ("leader_hands_over", Plant::LeaveAtOnce),
+        ("leader_hands_over_while_clients_write", Plant::LeaveAtOnce),
+        ("client_moves_to_an_old_leader", Plant::LetPastClientsIn),
+        ("reconfig_follower_killed", Plant::ActivateEarly),
+        ("reconfig_follower_killed", Plant::ForgetProposed),
+        ("reconfig_names_who_has_it", Plant::DesignateAnybody),
+        ("reconfig_waits_for_new_voters", Plant::OldQuorumOnly),
     ] {
         let path = format!("{}/scenarios/{file}.txt", env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(path).unwrap();

@@ -128,7 +128,9 @@ impl World {
         }
         node.up = true;
         node.life += 1;
-        node.election = Election::new(ElectionConfig::new(node.id), self.configs.clone());
+        let first_question = i64::from(node.life) << 32;
+        let config = ElectionConfig { first_question, ..ElectionConfig::new(node.id) };
+        node.election = Election::new(config, self.configs.clone());
         self.look(i);
         for peer in 0..self.nodes.len() {
             // A new connection begins with the last message of the old one.

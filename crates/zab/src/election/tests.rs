@@ -30,7 +30,7 @@ fn five(me: i64) -> Election {
 fn notification(state: PeerState, vote: Vote) -> Notification {
     let form = Form::Config { version: 2, config: Bytes::from_static(b"version=0") };
     let Vote { leader, zxid, round, peer_epoch } = vote;
-    Notification { state, leader, zxid, round, peer_epoch, form }
+    Notification { state, leader, zxid, round, peer_epoch, form, mark: None }
 }
 
 /// Numbers as a test writes them; `-` is what somebody without a vote says.
@@ -1178,8 +1178,9 @@ fn replay(part: &str, me: i64, start: u64, zxid: i64, epoch: i64) -> (Sent, Opti
     for output in election.take_outputs() {
         match output {
             ElectionOutput::Send { to, notification } => {
+                // The mark stands behind all that Java sends.
                 let mut body = Vec::new();
-                notification.encode_body(&mut body);
+                Notification { mark: None, ..notification }.encode_body(&mut body);
                 sent.push((to.0, Bytes::from(body)));
             }
             ElectionOutput::Elected { vote, state } => elected = Some((vote, state)),
@@ -1362,6 +1363,78 @@ fn a_blank_member_does_not_believe_what_may_be_old() {
         3 leading 3 7 2 2\n at 5000\n 2 looking 2 6 2 1";
     run(&mut election, script);
     assert!(election.is_looking() && election.is_gathering());
+}
+
+/// An answer that names the question is not old, and the second question is another one: 3 was
+/// heard and has led since.
+#[test]
+fn a_blank_member_asks_anew_and_hears_what_answers_that() {
+    let mut election = three(1);
+    election.start_blank(0);
+    let asks = |e: &mut Election| {
+        let marks = e.take_outputs().into_iter().filter_map(|o| match o {
+            ElectionOutput::Send { notification, .. } => notification.mark,
+            _ => None,
+        });
+        marks.last().map(|m| m.asks)
+    };
+    let says = |e: &mut Election, now, from: i64, zxid, heard| {
+        let vote = Vote { leader: PeerId(from), zxid: Zxid(zxid), round: 2, peer_epoch: Epoch(1) };
+        let mark = Some(Mark { asks: 50, heard });
+        e.handle(now, PeerId(from), &Notification { mark, ..notification(PeerState::Looking, vote) });
+    };
+    let first = asks(&mut election).unwrap();
+    // What was not said to this process does not count, however often it comes.
+    for now in [1500, 3000] {
+        election.tick(now);
+        says(&mut election, now, 2, 6, first);
+        says(&mut election, now, 3, 7, first - 1);
+    }
+    assert_eq!(asks(&mut election), Some(first));
+    says(&mut election, 3000, 3, 7, first);
+    for now in [4500, 6000] {
+        election.tick(now);
+        says(&mut election, now, 2, 6, first + 1);
+        says(&mut election, now, 3, 7, first);
+    }
+    assert_eq!(asks(&mut election), Some(first + 1));
+    assert!(election.is_gathering());
+    says(&mut election, 6000, 3, 7, first + 1);
+    assert!(!election.is_gathering() && election.is_looking());
+    // It takes its vote back for a later round only if that is no old word either.
+    let later = |e: &mut Election, heard| {
+        let vote = Vote { leader: PeerId(3), zxid: Zxid(8), round: 3, peer_epoch: Epoch(1) };
+        let mark = Some(Mark { asks: 50, heard });
+        e.handle(6001, PeerId(3), &Notification { mark, ..notification(PeerState::Looking, vote) });
+    };
+    later(&mut election, first);
+    assert!(!election.is_gathering());
+    later(&mut election, first + 1);
+    assert!(election.is_gathering());
+}
+
+/// Whoever is asked names the question from then on, to that member.
+#[test]
+fn answers_name_the_question() {
+    let mut election = three(3);
+    election.start(0, Zxid(7), Epoch(1));
+    election.take_outputs();
+    let vote = Vote { leader: PeerId(1), zxid: Zxid(-1), round: 0, peer_epoch: Epoch(0) };
+    let question =
+        Notification { mark: Some(Mark { asks: 9, heard: 0 }), ..notification(PeerState::Looking, vote) };
+    election.handle(0, PeerId(1), &question);
+    election.tick(200);
+    let heard = |to: i64, outputs: &[ElectionOutput]| {
+        let of = |o: &ElectionOutput| match o {
+            ElectionOutput::Send { to: t, notification } if *t == PeerId(to) => {
+                notification.mark.map(|m| m.heard)
+            }
+            _ => None,
+        };
+        outputs.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let outputs = election.take_outputs();
+    assert_eq!((heard(1, &outputs), heard(2, &outputs)), (vec![9, 9], vec![0]));
 }
 
 /// It is asked by an old round and answers; its own vote is untouched.

@@ -739,6 +739,47 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
     "#]]);
 }
 
+/// ref: Leader.waitForNewLeaderAck, SyncedLearnerTracker.addAck: the configurations say who counts,
+/// not what the learner said of itself.
+#[test]
+fn an_observer_that_is_to_vote_counts_for_newleader() {
+    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+    let active = self::config(MEMBERS, E1 + 1);
+    let proposed = self::config(&[(3, false), (4, false)], E1 + 5);
+    let configs = Configs { last_seen: Some(Arc::new(proposed)), ..Configs::new(active) };
+    let mut t = Test::with(config, configs, E1 + 5);
+    t.join(1, 2, false);
+    assert!(!t.leader.is_established(), "two of three, and one of the two that are proposed");
+    t.up(2).packet(2, info(4, true, 1)).packet(2, ack_epoch(E1 + 5, 1)).quiet();
+    assert!(!t.leader.is_established());
+    t.packet(2, ack(E2));
+    t.check(expect![[r#"
+        2: ACK 0x200000000
+            activate config 0x100000005
+            Established { epoch: Epoch(2) }
+            -> 1,2: UPTODATE 0xffffffffffffffff
+    "#]]);
+}
+
+/// Those that hear of it leave. Who was catching up does not, and may be a quorum with the leader.
+#[test]
+fn a_leader_that_has_passed_the_office_on_does_not_stay() {
+    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+    let mut t = Test::with(config, Configs::new(self::config(MEMBERS, E1)), E1 + 5);
+    t.join(1, 2, false).reconfig(E2 + 1, &[(2, false)]).synced(E2 + 1).packet(1, ack(E2 + 1));
+    assert!(t.out.contains("COMMITANDACTIVATE 0x200000001 designated 2"), "{}", t.out);
+    t.input(LeaderInput::LinkDown(LinkId(1))).join(2, 2, false);
+    let mut gone = None;
+    for now in (50..=1000).step_by(50) {
+        t.tick(now).packet(2, ping());
+        if !t.leader.is_established() {
+            gone.get_or_insert(now);
+        }
+    }
+    // One tick at least, for the word to arrive.
+    assert!(matches!(gone, Some(100..=200)), "{gone:?}");
+}
+
 fn ping() -> FromLearner {
     FromLearner::Ping { zxid: Zxid(E2), touched: Vec::new() }
 }

@@ -202,6 +202,22 @@ pub enum Form {
     },
 }
 
+/// What proves that a notification is not old: an answer names what it answers. It stands behind
+/// the configuration, where Java looks at nothing.
+///
+/// differs: Java has no such word, and its messages are taken as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The sender's present question.
+    pub asks: i64,
+    /// The receiver's last question that the sender has heard; 0 if none.
+    pub heard: i64,
+}
+
+impl Mark {
+    const LEN: usize = 16;
+}
+
 /// A vote, as it is sent to the other members. The sender's id is not in it; it
 /// is that of the connection. ref: FastLeaderElection.buildMsg.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +234,8 @@ pub struct Notification {
     pub peer_epoch: Epoch,
     /// What stands behind it.
     pub form: Form,
+    /// Of a member that is not Java's. Only behind a configuration.
+    pub mark: Option<Mark>,
 }
 
 impl Notification {
@@ -238,6 +256,7 @@ impl Notification {
         let mut r = Reader::with_max_len(body, limits::MAX_NOTIFICATION);
         let state = PeerState::from_i32(r.int()?);
         let (leader, zxid, round) = (PeerId(r.long()?), Zxid(r.long()?), r.long()?);
+        let mut mark = None;
         let (peer_epoch, form) = match body.len() {
             28 => (zxid.epoch(), Form::NoEpoch),
             len => {
@@ -248,13 +267,17 @@ impl Notification {
                     version => {
                         let n = r.int()?;
                         let n = usize::try_from(n).map_err(|_| DecodeError::Length(n))?;
-                        Form::Config { version, config: body.slice_ref(r.take(n)?) }
+                        let config = body.slice_ref(r.take(n)?);
+                        if r.remaining() == Mark::LEN {
+                            mark = Some(Mark { asks: r.long()?, heard: r.long()? });
+                        }
+                        Form::Config { version, config }
                     }
                 };
                 (peer_epoch, form)
             }
         };
-        Ok(Self { state, leader, zxid, round, peer_epoch, form })
+        Ok(Self { state, leader, zxid, round, peer_epoch, form, mark })
     }
 
     /// Writes the body.
@@ -274,6 +297,10 @@ impl Notification {
                 w.long(self.peer_epoch.0);
                 w.int(*version);
                 w.buffer(Some(config));
+                if let Some(mark) = self.mark {
+                    w.long(mark.asks);
+                    w.long(mark.heard);
+                }
             }
         }
     }
@@ -400,6 +427,8 @@ mod tests {
                 let mut back = Vec::new();
                 n.encode_body(&mut back);
                 assert!(body.starts_with(&back), "{len} {version}");
+                assert_eq!(n.mark.is_some(), len == 47 + 16 && version > 1, "{len} {version}");
+                assert!(n.mark.is_none() || back == body);
             }
         }
         assert_eq!(Notification::decode(&body(44, 2, -1)), Err(DecodeError::Length(-1).into()));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use crossbeam_channel::Receiver;
-use zk_proto::quorum::election::{Address, Form, Hello, HelloVersion, Notification, PeerState};
+use zk_proto::quorum::election::{Address, Form, Hello, HelloVersion, Mark, Notification, PeerState};
 use zk_proto::quorum::packet::{FromLeader, FromLearner, LearnerInfo};
 use zk_proto::quorum::snap::SnapItem;
 use zk_proto::{Epoch, PeerId, StatPersisted, Zxid};
@@ -182,6 +182,7 @@ fn vote(round: i64) -> Notification {
         round,
         peer_epoch: Epoch(0),
         form: Form::Config { version: 2, config: Bytes::from_static(b"version=0") },
+        mark: Some(Mark { asks: 1, heard: 2 }),
     }
 }
 
