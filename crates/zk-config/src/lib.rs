@@ -9,7 +9,7 @@
 //!
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
 //! environment), `keys` (every known key and what becomes of it), `zoo_cfg` (which setting counts),
-//! `members` (server lines), `config` (the result), `load` (its rules), `dynamic` (the files that a
+//! `members` (server lines), `jaas` (the file of logins), `config` (the result), `load` (its rules), `dynamic` (the files that a
 //! member rewrites), `error`.
 //!
 //! ```
@@ -27,6 +27,7 @@
 pub mod config;
 pub mod dynamic;
 pub mod error;
+pub mod jaas;
 pub mod jvm_flags;
 pub mod keys;
 pub mod load;
