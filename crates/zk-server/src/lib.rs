@@ -10,7 +10,7 @@
 //! | log, mirror | `disk` |
 //! | peer | [`peer`] |
 //!
-//! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
+//! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`, `sasl`,
 //! `core_loop`, `disk`, `recovery`, `words`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
 //! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
 //!
@@ -31,6 +31,7 @@ pub mod limits;
 mod member;
 pub mod peer;
 mod recovery;
+mod sasl;
 pub mod server;
 mod shared;
 mod stats;

@@ -279,6 +279,8 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         super_digest: auth.super_digest.as_ref().map(|s| s.expose().to_owned()),
         digest_alg,
         digest_disabled: !auth.digest,
+        sasl: auth.providers.contains("sasl"),
+        any_sasl_user: auth.any_sasl_user.clone(),
     };
     let never_used =
         tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
@@ -332,6 +334,7 @@ fn settings(config: &Config) -> Settings {
         large_threshold: limits.large_request_threshold.map(|t| t as usize),
         large_max: limits.large_request_max_bytes,
         enforced: config.auth.enforced_schemes.clone(),
+        sasl: config.auth.sasl.clone(),
         listen_backlog: connections.listen_backlog,
         keep_alive: connections.tcp_keep_alive,
         data_dir,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use zab::config::EnsembleConfig;
 use zk_admin::{Version, Whitelist};
 use zk_config::Endpoint;
+use zk_config::config::Sasl;
 use zk_pipeline::{AuthPolicy, Input};
 use zk_proto::{AuthId, PeerId, SessionId};
 use zk_tree::Tree;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub large_max: u64,
     /// `enforce.auth.schemes`; empty is off.
     pub enforced: BTreeSet<String>,
+    /// How clients log in by SASL; `None`: they get an empty answer, as in Java.
+    pub sasl: Option<Sasl>,
     /// `clientPortListenBacklog`.
     pub listen_backlog: Option<u32>,
     /// `clientTcpKeepAlive`.
