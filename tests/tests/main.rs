@@ -20,6 +20,7 @@ mod observers;
 mod read_only;
 mod reconfig;
 mod rolling;
+mod sasl;
 mod support;
 mod timers;
 mod tools;

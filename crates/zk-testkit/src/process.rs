@@ -183,8 +183,14 @@ fn java(dir: &Path, verbose: &[&str]) -> anyhow::Result<Command> {
 
 /// What the reference's command line tool prints for these lines, as the super user.
 pub fn zk_cli(addr: SocketAddr, lines: &[String]) -> anyhow::Result<String> {
+    zk_cli_with(addr, &[], lines)
+}
+
+/// The same with system properties, each as `name=value`.
+pub fn zk_cli_with(addr: SocketAddr, properties: &[String], lines: &[String]) -> anyhow::Result<String> {
     let dir = tempfile::tempdir()?;
     let mut child = java(dir.path(), &[])?
+        .args(properties.iter().map(|p| format!("-D{p}")))
         .args(["org.apache.zookeeper.ZooKeeperMain", "-waitforconnection", "-server", &addr.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
