@@ -226,51 +226,57 @@ fn right_password(server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What it is, and what makes it of bob's right response.
+type Change = (&'static str, fn(&mut Response));
+
 fn refused(server: &Server) -> anyhow::Result<()> {
-    let of = |change: fn(&mut Response)| {
-        move |nonce: &str| {
-            let mut response = Response::new(BOB, nonce);
+    // Right in itself, but for another server, user or password.
+    let changed: [Change; 10] = [
+        ("wrong password", |r| r.password = "wrong"),
+        ("empty password", |r| r.password = ""),
+        ("unknown user", |r| r.user = "nobody"),
+        ("unknown user, empty password", |r| (r.user, r.password) = ("nobody", "")),
+        ("wrong realm", |r| r.realm = "zk-quorum-sasl-md5"),
+        ("empty realm", |r| r.realm = ""),
+        ("wrong service", |r| r.uri = "zookeeper-quorum/zk-sasl-md5"),
+        ("wrong nonce", |r| r.nonce = "x".repeat(40)),
+        ("protection that was not offered", |r| r.qop = "auth-int"),
+        ("super by his password in the file", |r| (r.user, r.password) = ("super", "of super")),
+    ];
+    for (what, change) in changed {
+        is_refused(server, |mut response| {
             change(&mut response);
             response.text()
-        }
-    };
-    let edited = |from: &'static str, to: &'static str| {
-        move |nonce: &str| Response::new(BOB, nonce).text().replacen(from, to, 1)
-    };
-    let cases: Vec<(&str, Box<dyn Fn(&str) -> String>)> = vec![
-        ("wrong password", Box::new(of(|r| r.password = "wrong"))),
-        ("empty password", Box::new(of(|r| r.password = ""))),
-        ("unknown user", Box::new(of(|r| r.user = "nobody"))),
-        ("unknown user, empty password", Box::new(of(|r| (r.user, r.password) = ("nobody", "")))),
-        ("wrong realm", Box::new(of(|r| r.realm = "zk-quorum-sasl-md5"))),
-        ("empty realm", Box::new(of(|r| r.realm = ""))),
-        ("wrong service", Box::new(of(|r| r.uri = "zookeeper-quorum/zk-sasl-md5"))),
-        ("wrong nonce", Box::new(of(|r| r.nonce = "x".repeat(40)))),
-        ("protection that was not offered", Box::new(of(|r| r.qop = "auth-int"))),
-        ("super by his password in the file", Box::new(of(|r| (r.user, r.password) = ("super", "of super")))),
-        ("no cnonce", Box::new(edited("cnonce=", "c="))),
-        ("no user", Box::new(edited("username=", "name="))),
-        ("two realms", Box::new(edited("qop=auth", "qop=auth,realm=\"zk-sasl-md5\""))),
-        ("another charset", Box::new(edited("charset=utf-8", "charset=latin"))),
-        ("nothing", Box::new(|_| String::new())),
-        ("no directives", Box::new(|_| "x".to_owned())),
-        (
-            "too much",
-            Box::new(|nonce| format!("{},x={}", Response::new(BOB, nonce).text(), "x".repeat(4096))),
-        ),
-    ];
-    for (what, response) in cases {
-        let mut c = open(server)?;
-        let nonce = challenged(&mut c)?;
-        let (session, reply) = (c.session, say(&mut c, response(&nonce).as_bytes()).context(what)?);
-        expect_failure(c, &reply, ErrorCode::AuthFailed).context(what)?;
-        // The session survives.
-        Conn::reopen(server.addr(), session, 10_000).context(what)?.close()?;
+        })
+        .context(what)?;
     }
+    let edited = [
+        ("no cnonce", "cnonce=", "c="),
+        ("no user", "username=", "name="),
+        ("two realms", "qop=auth", "qop=auth,realm=\"zk-sasl-md5\""),
+        ("another charset", "charset=utf-8", "charset=latin"),
+    ];
+    for (what, from, to) in edited {
+        is_refused(server, |response| response.text().replacen(from, to, 1)).context(what)?;
+    }
+    is_refused(server, |_| String::new()).context("nothing")?;
+    is_refused(server, |_| "x".to_owned()).context("no directives")?;
+    is_refused(server, |r| format!("{},x={}", r.text(), "x".repeat(4096))).context("too much")?;
     // What is too long is not taken in the first step either.
     let mut c = open(server)?;
     let reply = say(&mut c, &[b'x'; 4097])?;
     expect_failure(c, &reply, ErrorCode::AuthFailed)
+}
+
+/// What `say_instead` makes of bob's right response is not taken.
+fn is_refused(server: &Server, say_instead: impl Fn(Response) -> String) -> anyhow::Result<()> {
+    let mut c = open(server)?;
+    let response = Response::new(BOB, &challenged(&mut c)?);
+    let (session, reply) = (c.session, say(&mut c, say_instead(response).as_bytes())?);
+    expect_failure(c, &reply, ErrorCode::AuthFailed)?;
+    // The session survives.
+    Conn::reopen(server.addr(), session, 10_000)?.close()?;
+    Ok(())
 }
 
 fn replay(server: &Server) -> anyhow::Result<()> {

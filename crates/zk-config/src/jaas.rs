@@ -13,7 +13,10 @@
 
 use std::{collections::BTreeMap, iter::Peekable, path::Path, str::Chars, sync::Arc};
 
-use crate::error::{ConfigError, Origin, Secret};
+use crate::{
+    error::{ConfigError, Origin, Secret},
+    properties::MAX_BYTES,
+};
 
 /// All sections of a file by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +189,9 @@ impl LoginFile {
         bytes: &[u8],
         property: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(ConfigError::TooLarge { path: path.into(), limit: MAX_BYTES });
+        }
         let text = String::from_utf8_lossy(bytes);
         let mut tokens = Tokens { path: path.into(), chars: text.chars().peekable(), line: 1 };
         let mut sections = BTreeMap::new();
@@ -330,8 +336,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_anything() {
+    fn nothing_and_too_much() {
         assert_eq!(parse("").map(|f| f.sections.len()), Ok(0));
-        assert!(parse("\u{0}\u{feff}=;{}\\").is_err());
+        assert!(parse(&" ".repeat(MAX_BYTES)).is_ok());
+        assert!(parse(&" ".repeat(MAX_BYTES + 1)).expect_err("too large").contains("is larger than"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_ends(text in "([a-z]|[ \n\"\\\\{};=/*$.0-9]){0,40}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("Server {{ a.B required {text}; }};"));
+        }
     }
 }

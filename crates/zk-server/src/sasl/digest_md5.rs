@@ -354,6 +354,23 @@ mod tests {
         assert!(judged(users(&[("nobody", "")])).is_ok());
     }
 
+    /// All texts of seven characters that mean something to the parser.
+    #[test]
+    fn any_text_ends() {
+        let marks = b"a=\"\\, ";
+        let mut text = [0; 7];
+        let mut lists = 0;
+        for n in 0..marks.len().pow(7) {
+            let mut n = n;
+            for place in &mut text {
+                *place = marks[n % marks.len()];
+                n /= marks.len();
+            }
+            lists += usize::from(Directives::parse(&text).is_ok());
+        }
+        assert!(lists > 0);
+    }
+
     #[test]
     fn letters_beyond_ascii() {
         assert_eq!(latin("zo\u{eb}"), b"zo\xeb");
