@@ -25,6 +25,7 @@ GOZK = "v1.0.4"
 # The class path of Java ZooKeeper has a name that others rely on.
 CLASSPATHS = {
     "zookeeper": "zookeeper-3.9.4.classpath",
+    "admin": "zookeeper-admin-3.9.4.classpath",
     "curator": "curator.classpath",
     "kafka": "kafka.classpath",
 }

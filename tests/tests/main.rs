@@ -4,6 +4,7 @@
 //! beside this test. Its absence, and that of the reference (see
 //! `compat-tests/run --setup-only`), fails the tests that need it.
 
+mod admin;
 mod consistency;
 mod crash;
 mod differential;
@@ -17,6 +18,8 @@ mod limits;
 mod local_sessions;
 mod member_words;
 mod observers;
+mod operate;
+mod parity;
 mod read_only;
 mod reconfig;
 mod rolling;

@@ -104,7 +104,7 @@ fn lines(e: &Ensemble, i: usize) -> anyhow::Result<Lines> {
 }
 
 /// A line without its numbers, dates and directories.
-fn shape(line: &str) -> String {
+pub fn shape(line: &str) -> String {
     let keyed = ["dataDir=", "dataLogDir=", "Zookeeper version:", "zookeeper.version="];
     let keyed = keyed.iter().chain(&["java.", "os.", "user.", "host.name="]);
     if let Some(key) = keyed.into_iter().find(|k| line.starts_with(**k)) {

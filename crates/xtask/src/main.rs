@@ -2,6 +2,7 @@
 //! calls (through `./test`); `cargo xtask fix` may write.
 
 mod edges;
+mod release;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -28,6 +29,21 @@ enum Task {
     Fix,
     /// Checks which crate uses which, and the licences of all dependencies.
     Edges,
+    /// Makes the Debian package.
+    Release {
+        /// The zkd to pack [default: a release build]
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Makes the container image, with buildah.
+    Image {
+        /// The zkd to pack [default: a release build]
+        #[arg(long)]
+        binary: Option<PathBuf>,
+        /// The image to build on [default: Debian's]
+        #[arg(long)]
+        base: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -35,6 +51,8 @@ fn main() -> ExitCode {
         Task::Verify { part } => verify(part.as_deref()),
         Task::Fix => run("format", Command::new("cargo").args(["fmt", "--all"])),
         Task::Edges => edges::check(),
+        Task::Release { binary } => release::package(binary),
+        Task::Image { binary, base } => release::image(binary, base),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

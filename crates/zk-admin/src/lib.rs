@@ -4,7 +4,8 @@
 //! and sends what comes back. Not here: sockets, counters, and decisions of any kind.
 //!
 //! Modules in reading order: `status` (the values), `names` (what metrics are called),
-//! `four_letter` (the words on the client port), `java` (how Java prints doubles, dates and addresses).
+//! `four_letter` (the words on the client port), `monitor` (the list of metrics), `http` (the admin port),
+//! `prometheus` (its page), `java` (how Java prints doubles, dates and addresses).
 //!
 //! ```
 //! use zk_admin::{Answer, Status, Version, Whitelist, Word, answer};
@@ -19,8 +20,11 @@
 //! ```
 
 pub mod four_letter;
+pub mod http;
 pub mod java;
+pub mod monitor;
 pub mod names;
+pub mod prometheus;
 pub mod status;
 
 pub use four_letter::{Answer, Needs, Whitelist, Word, answer, render};

@@ -202,6 +202,115 @@ names! {
     UNAVAILABLE_TIME = "unavailable_time";
     /// Time of an election, ms.
     ELECTION_TIME = "election_time";
+    /// The same of a member that leads in the end, ms.
+    LEADER_UNAVAILABLE_TIME = "leader_unavailable_time";
+    /// Time from an election to the leader's state, of a follower, ms.
+    FOLLOWER_SYNC_TIME = "follower_sync_time";
+    /// The same of an observer, ms.
+    OBSERVER_SYNC_TIME = "observer_sync_time";
+    /// Time of writing to the log without its sync, ms.
+    SYNC_PROCESS_TIME = "sync_process_time";
+    /// Time of a write and sync of the log, ms.
+    SYNC_PROCESSOR_QUEUE_FLUSH_TIME_MS = "sync_processor_queue_flush_time_ms";
+    /// Time of an application of a write, ms.
+    WRITE_FINAL_PROC_TIME_MS = "write_final_proc_time_ms";
+    /// Time from a proposal to its commit, ms.
+    QUORUM_ACK_LATENCY = "quorum_ack_latency";
+    /// Time of a restore, ms.
+    RESTORE_TIME = "restore_time";
+
+    // More counters.
+    /// Commits that reached the request path of a member.
+    REQUEST_COMMIT_QUEUED = "request_commit_queued";
+    /// Proposals that a learner was sent.
+    LEARNER_PROPOSAL_RECEIVED_COUNT = "learner_proposal_received_count";
+    /// Commits that a learner was sent.
+    LEARNER_COMMIT_RECEIVED_COUNT = "learner_commit_received_count";
+    /// Snapshot commands that failed.
+    SNAPSHOT_ERROR_COUNT = "snapshot_error_count";
+    /// Snapshot commands that came too soon.
+    SNAPSHOT_RATE_LIMITED_COUNT = "snapshot_rate_limited_count";
+    /// Restore commands that failed.
+    RESTORE_ERROR_COUNT = "restore_error_count";
+    /// Restore commands that came too soon.
+    RESTORE_RATE_LIMITED_COUNT = "restore_rate_limited_count";
+
+    // Of the process, with the names that every Prometheus client library uses.
+    /// Processor time, seconds.
+    PROCESS_CPU_SECONDS_TOTAL = "process_cpu_seconds_total";
+    /// When the process started, seconds since 1970.
+    PROCESS_START_TIME_SECONDS = "process_start_time_seconds";
+    /// Open files.
+    PROCESS_OPEN_FDS = "process_open_fds";
+    /// Limit of open files.
+    PROCESS_MAX_FDS = "process_max_fds";
+    /// Address space, bytes.
+    PROCESS_VIRTUAL_MEMORY_BYTES = "process_virtual_memory_bytes";
+    /// Memory in use, bytes.
+    PROCESS_RESIDENT_MEMORY_BYTES = "process_resident_memory_bytes";
+
+    // Own ones.
+    /// 1 with the version as a label.
+    ZKD_INFO = "zkd_info";
+    /// 1 if clients are served.
+    ZKD_SERVING = "zkd_serving";
+    /// 1 if the server is ready as `/readyz` says it.
+    ZKD_READY = "zkd_ready";
+    /// 1 if this member leads or stands alone.
+    ZKD_LEADS = "zkd_leads";
+    /// Transactions that are in the log and not in the tree.
+    ZKD_UNAPPLIED_TRANSACTIONS = "zkd_unapplied_transactions";
+    /// Bytes of changes that the mirror has not written.
+    ZKD_MIRROR_LAG_BYTES = "zkd_mirror_lag_bytes";
+    /// Time of a write to the mirror, seconds.
+    ZKD_MIRROR_WRITE_SECONDS = "zkd_mirror_write_seconds";
+    /// Time of a sync of the log, seconds.
+    ZKD_LOG_SYNC_SECONDS = "zkd_log_sync_seconds";
+    /// Transactions in one sync of the log.
+    ZKD_LOG_BATCH_TRANSACTIONS = "zkd_log_batch_transactions";
+    /// Bytes written to the log.
+    ZKD_LOG_BYTES_TOTAL = "zkd_log_bytes_total";
+    /// Syncs above `fsync.warningthresholdms`.
+    ZKD_LOG_SLOW_SYNCS_TOTAL = "zkd_log_slow_syncs_total";
+    /// Transactions applied under one hold of the tree's lock.
+    ZKD_APPLY_BATCH_TRANSACTIONS = "zkd_apply_batch_transactions";
+    /// Requests of one round of the core.
+    ZKD_CORE_BATCH_REQUESTS = "zkd_core_batch_requests";
+    /// Time of requests by operation, seconds.
+    ZKD_REQUEST_SECONDS = "zkd_request_seconds";
+    /// Connections closed because they did not take their events.
+    ZKD_CONNECTIONS_OVERFLOWED_TOTAL = "zkd_connections_overflowed_total";
+    /// Requests of the admin port and the page of Prometheus.
+    ZKD_ADMIN_REQUESTS_TOTAL = "zkd_admin_requests_total";
+}
+
+/// What an own metric means, for the page of Prometheus.
+pub fn help(name: &str) -> &'static str {
+    match name {
+        ZKD_INFO => "1, with the version as a label.",
+        ZKD_SERVING => "1 if clients are served.",
+        ZKD_READY => "1 if the server is ready as /readyz says it.",
+        ZKD_LEADS => "1 if this member leads or stands alone.",
+        ZKD_UNAPPLIED_TRANSACTIONS => "Transactions that are in the log and not in the tree.",
+        ZKD_MIRROR_LAG_BYTES => "Bytes of changes that the mirror has not written.",
+        ZKD_MIRROR_WRITE_SECONDS => "Time of a write to the mirror.",
+        ZKD_LOG_SYNC_SECONDS => "Time of a sync of the transaction log.",
+        ZKD_LOG_BATCH_TRANSACTIONS => "Transactions in one sync of the log.",
+        ZKD_LOG_BYTES_TOTAL => "Bytes of transactions written to the log.",
+        ZKD_LOG_SLOW_SYNCS_TOTAL => "Syncs of the log above fsync.warningthresholdms.",
+        ZKD_APPLY_BATCH_TRANSACTIONS => "Transactions applied under one hold of the tree's lock.",
+        ZKD_CORE_BATCH_REQUESTS => "Requests of one round of the core.",
+        ZKD_REQUEST_SECONDS => "Time of requests from their arrival to their reply.",
+        ZKD_CONNECTIONS_OVERFLOWED_TOTAL => "Connections closed because they did not take their events.",
+        ZKD_ADMIN_REQUESTS_TOTAL => "Requests of the admin port and of this page.",
+        PROCESS_CPU_SECONDS_TOTAL => "Total user and system CPU time spent in seconds.",
+        PROCESS_START_TIME_SECONDS => "Start time of the process since unix epoch in seconds.",
+        PROCESS_OPEN_FDS => "Number of open file descriptors.",
+        PROCESS_MAX_FDS => "Maximum number of open file descriptors.",
+        PROCESS_VIRTUAL_MEMORY_BYTES => "Virtual memory size in bytes.",
+        PROCESS_RESIDENT_MEMORY_BYTES => "Resident memory size in bytes.",
+        _ => "",
+    }
 }
 
 /// What `cons` shows as `lop` after a request with this opcode that succeeded; `NA` for others, and

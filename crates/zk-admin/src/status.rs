@@ -1,6 +1,6 @@
 //! The values that the words print, as plain data.
 
-use std::{fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use crate::java;
 
@@ -42,6 +42,10 @@ pub struct Status {
     pub environment: Vec<(String, String)>,
     /// `None`: this member looks for a leader, or stops.
     pub serving: Option<Serving>,
+    /// What `system_properties` prints, without secrets.
+    pub properties: BTreeMap<String, String>,
+    /// The text that `initial_configuration` prints, without secrets; `None` in an ensemble, as in Java.
+    pub initial_configuration: Option<String>,
 }
 
 /// Java's trace mask at start. (ref: ZooTrace)
@@ -74,7 +78,14 @@ pub const NO_VALUE: &str = "<NA>";
 impl Status {
     /// The status of a server that serves nobody.
     pub fn not_serving(version: Version) -> Self {
-        Self { version, trace_mask: DEFAULT_TRACE_MASK, environment: Vec::new(), serving: None }
+        Self {
+            version,
+            trace_mask: DEFAULT_TRACE_MASK,
+            environment: Vec::new(),
+            serving: None,
+            properties: BTreeMap::new(),
+            initial_configuration: None,
+        }
     }
 
     /// Puts the values of `envi` in Java's order; what `lookup` does not know is `<NA>`.
@@ -155,6 +166,61 @@ pub struct Serving {
     pub gauges: Gauges,
     /// Counters, summaries and sets for the end of `mntr`.
     pub metrics: Vec<Metric>,
+    /// The newest snapshot file.
+    pub last_snapshot: Option<Snapshot>,
+    /// Syncs of the log that took longer than `fsync.warningthresholdms`.
+    pub slow_syncs: u64,
+    /// What a member of an ensemble knows of the others.
+    pub member: Option<MemberView>,
+    /// Whether `mntr` prints what Java prints with the Prometheus provider.
+    pub prometheus: bool,
+}
+
+/// A snapshot file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The zxid in its name.
+    pub zxid: i64,
+    /// When it was written, seconds since 1970.
+    pub written: i64,
+}
+
+/// What a member of an ensemble knows of the others, for `leader`, `voting_view`, `zabstate` and
+/// `observers`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MemberView {
+    /// Its own id.
+    pub id: i64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whom it follows or is.
+    pub leader: Option<i64>,
+    /// Everyone with and without a vote, by id.
+    pub members: BTreeMap<i64, MemberAddresses>,
+    /// Observers that are connected to it.
+    pub observers: Vec<Observer>,
+}
+
+/// Where a member is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MemberAddresses {
+    /// Host, quorum port and election port, one for each address.
+    pub peer: Vec<(String, u16, u16)>,
+    /// Where clients connect, if its server line says so.
+    pub client: Option<(String, u16)>,
+    /// It has no vote.
+    pub observer: bool,
+}
+
+/// An observer as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observer {
+    /// Its id, once it is known.
+    pub id: Option<i64>,
+    /// Whether it is in step.
+    pub synced: bool,
+    /// The last zxid that it has acknowledged.
+    pub acked: i64,
 }
 
 /// Time of requests in ms.
@@ -384,17 +450,70 @@ pub struct LeaderGauges {
     pub uptime: u64,
 }
 
-/// One metric at the end of `mntr`. (ref: DefaultMetricsProvider.dump)
+/// A value of a gauge: Java prints whole numbers and others differently.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    /// A whole number.
+    Whole(i64),
+    /// A number with a fraction.
+    Real(f64),
+}
+
+impl From<i64> for Number {
+    fn from(n: i64) -> Self {
+        Self::Whole(n)
+    }
+}
+
+impl From<u64> for Number {
+    fn from(n: u64) -> Self {
+        Self::Whole(i64::try_from(n).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<f64> for Number {
+    fn from(x: f64) -> Self {
+        Self::Real(x)
+    }
+}
+
+impl Number {
+    /// As Prometheus has it.
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Self::Whole(n) => n as f64,
+            Self::Real(x) => x,
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(n) => n.fmt(f),
+            Self::Real(x) => f.write_str(&java::double(*x)),
+        }
+    }
+}
+
+/// One metric. (ref: MetricsProvider.dump)
 #[derive(Debug, Clone, PartialEq)]
 pub enum Metric {
-    /// A whole number.
+    /// A number that goes up and down.
+    Gauge {
+        /// One of [`crate::names`].
+        name: &'static str,
+        /// Its value.
+        value: Number,
+    },
+    /// A whole number that only grows.
     Counter {
         /// One of [`crate::names`].
         name: &'static str,
         /// Its value.
         value: i64,
     },
-    /// A whole number by key; the key is printed in front of the name.
+    /// A gauge by key.
     Keyed {
         /// One of [`crate::names`].
         name: &'static str,
@@ -403,19 +522,61 @@ pub enum Metric {
         /// Its value.
         value: i64,
     },
-    /// `avg_`, `min_`, `max_`, `cnt_`, `sum_`, and quantiles when there are some.
+    /// Count, sum, extremes and quantiles.
     Summary {
         /// One of [`crate::names`].
         name: &'static str,
-        /// The smallest value; 0 of nothing.
-        min: i64,
-        /// The largest value; 0 of nothing.
-        max: i64,
+        /// What was seen.
+        seen: Seen,
+        /// Whether Java gives more quantiles than the median: `ADVANCED` and not `BASIC`.
+        advanced: bool,
+    },
+}
+
+/// What a summary has seen. All are 0 when that is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "quantiles by their names in Java")]
+pub struct Seen {
+    /// The smallest value.
+    pub min: i64,
+    /// The largest value.
+    pub max: i64,
+    /// How many values there were.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+    pub p50: i64,
+    pub p90: i64,
+    pub p95: i64,
+    pub p99: i64,
+    pub p999: i64,
+}
+
+/// A metric that Java does not have, for the page of Prometheus alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Own {
+    /// One of [`crate::names`], with its own prefix.
+    pub name: &'static str,
+    /// A label and its value.
+    pub label: Option<(&'static str, String)>,
+    /// What it measures.
+    pub value: OwnValue,
+}
+
+/// What an own metric measures.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OwnValue {
+    /// A number that only grows.
+    Counter(f64),
+    /// A number that goes up and down.
+    Gauge(f64),
+    /// Values by size.
+    Histogram {
+        /// An upper bound, and how many values were not above it; in order of the bounds.
+        buckets: Vec<(f64, u64)>,
+        /// All values together.
+        sum: f64,
         /// How many values there were.
         count: u64,
-        /// Their sum.
-        sum: u64,
-        /// p50, p95, p99 and p999, for the summaries that have them in Java.
-        quantiles: Option<[i64; 4]>,
     },
 }

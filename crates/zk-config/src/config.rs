@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     error::{Note, Secret},
+    lines::Line,
     members::{Endpoint, Membership, PeerType},
     zoo_cfg::Setting,
 };
@@ -19,6 +20,8 @@ pub struct Loaded {
     pub config: Config,
     /// Remarks in the order of their discovery; the binary logs them.
     pub notes: Vec<Note>,
+    /// What became of each line.
+    pub lines: Vec<Line>,
 }
 
 /// Everything that `zoo.cfg`, the dynamic file, `myid` and the flags say, checked.
@@ -43,6 +46,8 @@ pub struct Config {
     pub tree: Tree,
     /// Four-letter words, admin server, metrics.
     pub admin: Admin,
+    /// What is logged, and how.
+    pub log: Log,
     /// Membership. Of no effect while [`Ensemble::is_distributed`] says no.
     pub ensemble: Ensemble,
     /// Every system property as it was set, by full name: what no field above holds (`ssl.*`,
@@ -311,9 +316,53 @@ pub struct Admin {
     pub address: Endpoint,
     /// `admin.commandURL`. Default: `/commands`.
     pub command_url: String,
+    /// `admin.idleTimeout`, ms: a connection that says nothing for so long is closed. Default: 30000.
+    pub idle_timeout: Duration,
+    /// `admin.snapshot.enabled`. Default: true.
+    pub snapshot: bool,
+    /// `admin.restore.enabled`. Default: true.
+    pub restore: bool,
+    /// `admin.rateLimiterIntervalInMS`: between two of the same of these commands. Default: 300000.
+    pub rate_limit: Duration,
     /// `metricsProvider.className` with `.httpHost` and `.httpPort`: where Prometheus asks. Default:
     /// none; 0.0.0.0:7000 when that provider is chosen.
     pub prometheus: Option<Endpoint>,
+    /// `metricsProvider.exportJvmInfo`: what the process uses. Default: true.
+    pub process_metrics: bool,
+}
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One line of text a message.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Reads a name.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `zkd.log.level`. Default: none, what the environment says.
+    pub level: Option<String>,
+    /// `zkd.log.format`. Default: none, what the command line says.
+    pub format: Option<LogFormat>,
+    /// `zkd.log.slowRequestMs`, ms: a request that takes longer is logged. Default: 2000; 0 is never.
+    pub slow_request: Option<Duration>,
+    /// `audit.enable`: changes are logged with who made them. Default: false.
+    pub audit: bool,
 }
 
 /// Membership and the limits of followers.

@@ -166,3 +166,27 @@ pub(crate) fn is_secret(name: &str) -> bool {
     let password = name.contains("password") && !name.ends_with("passwordpath");
     password || name.ends_with("superdigest")
 }
+
+/// A configuration file's text as others may see it: values of secrets are dots, in comments too.
+pub fn without_secrets(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut hidden_goes_on = false;
+    for line in text.lines() {
+        let goes_on = line.ends_with('\\');
+        if std::mem::take(&mut hidden_goes_on) {
+            hidden_goes_on = goes_on;
+            continue;
+        }
+        let end = line.find(['=', ':']).or_else(|| line.trim_end().rfind(' ')).unwrap_or(line.len());
+        let key = &line[..end];
+        if is_secret(key.trim()) {
+            out.push_str(key.trim());
+            out.push_str("=…");
+            hidden_goes_on = goes_on;
+        } else {
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    out
+}

@@ -109,6 +109,30 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("maxTimeToWaitForEpoch", "leader.maxTimeToWaitForEpoch"),
 ];
 
+/// Keys whose new value counts without a restart, when the server is told to read its file again.
+pub const LIVE: &[&str] = &[
+    "maxClientCnxns",
+    "maxCnxns",
+    "globalOutstandingLimit",
+    "request_throttle_max_requests",
+    "largeRequestMaxBytes",
+    "largeRequestThreshold",
+    "connection_throttle_tokens",
+    "connection_throttle_fill_time",
+    "connection_throttle_fill_count",
+    "connection_throttle_freeze_time",
+    "connection_throttle_drop_increase",
+    "connection_throttle_drop_decrease",
+    "connection_throttle_decrease_ratio",
+    "connection_throttle_weight_enabled",
+    "connection_throttle_global_session_weight",
+    "connection_throttle_renew_session_weight",
+    "connection_throttle_local_session_weight",
+    "4lw.commands.whitelist",
+    "zkd.log.level",
+    "zkd.log.slowRequestMs",
+];
+
 /// Short forms of [`Key`] for the table.
 mod short {
     use super::{Key, Kind, Place, Status};
@@ -122,18 +146,20 @@ mod short {
     pub(super) const fn bare(name: &'static str, kind: Kind, default: &'static str, status: Status) -> Key {
         Key { name, place: Place::Bare, kind, default, status }
     }
+    pub(super) const fn own(name: &'static str, kind: Kind, default: &'static str) -> Key {
+        Key { name, place: Place::Prefixed, kind, default, status: Status::Used }
+    }
 }
 
 use Kind::{Bool, Fraction, Millis, Number, Port, Text, YesNo};
 use Status::{Ensemble, Later, Nothing, Used};
-use short::{bare, file, prop};
+use short::{bare, file, own, prop};
 
 const TLS: Status = Later("TLS");
 const QUORUM_SASL: Status = Later("SASL between members");
 const KERBEROS: Status = Later("SASL with Kerberos (GSSAPI)");
-const ADMIN: Status = Later("the admin HTTP server");
-const METRICS: Status = Later("the metrics endpoint");
-const AUDIT: Status = Later("the audit log");
+const HTTP: Status = Nothing("the admin port speaks HTTP/1.0 and 1.1, as its clients do");
+const FORWARDED: Status = Nothing("a header can be forged: the address of the connection counts");
 const THREADS: Status = Nothing("zkd sizes its threads itself");
 const NO_JVM: Status = Nothing("there is no JVM whose pauses could be watched");
 const NO_CACHE: Status = Nothing("replies are encoded from the tree, there is no cache of them");
@@ -142,7 +168,27 @@ const ONE_HISTORY: Status = Nothing("observers get what is kept for all learners
 const NO_WAIT: Status = Nothing("an observer looks for a leader at once, see observer.reconnectDelayMs");
 const WATCHES: Status = Nothing("there is one watch manager and it cleans up at once");
 const PATH_STATS: Status = Nothing("there are no statistics by path");
-const LOGGING: Status = Nothing("logs are set up with RUST_LOG");
+const LOGGING: Status = Nothing("logs are set up with zkd.log.level and zkd.log.format");
+const NO_QUEUE: Status =
+    Nothing("requests wait in their sockets, there is no queue in which they grow stale");
+const NO_SNAPSHOTS: Status =
+    Nothing("the mirror is always near the log, no snapshots are taken by number or size of transactions");
+const ALWAYS: Status = Nothing("snapshots always hold it");
+const LEADER_CHECKS: Status = Nothing("the leader checks every write");
+const ALWAYS_WRITE: Status = Nothing("observers always write their log");
+const ORACLE: Status = Later("the oracle");
+const NO_SYNC_LIMIT: Status =
+    Nothing("learners are brought up at the same time, each within its own memory limit");
+const EPOCH_WAIT: Status = Nothing("the wait for an epoch ends with initLimit");
+const ACK_LOG: Status = Nothing("acknowledgements are not logged");
+const CLOSE: Status = Nothing("closing a socket waits for nobody");
+const SENDING: Status = Nothing("sending to the leader waits for nobody");
+const NODELAY: Status = Nothing("TCP_NODELAY is always on");
+const RETRY: Status = Nothing("a leader is dialled again at once, and then at growing intervals");
+const WORKAROUND: Status = Nothing("it is about a race between Java's threads");
+const REACHABLE: Status = Nothing("all addresses of a member are tried, the first that answers is taken");
+const OLD_TTL: Status = Nothing("nodes with a time to live are read as ZooKeeper writes them since 3.5.4");
+const TRACKER: Status = Nothing("the last messages between members are not kept");
 const UNREAD: Status = Nothing("no ZooKeeper server reads it");
 
 /// All known keys: the file's own first, then the system properties, by area.
@@ -166,7 +212,7 @@ pub const KEYS: &[Key] = &[
     file("electionAlg", Number, "3", Ensemble),
     file("quorumListenOnAllIPs", Bool, "false", Ensemble),
     file("peerType", Text, "participant", Ensemble),
-    file("syncEnabled", Bool, "true", Ensemble),
+    file("syncEnabled", Bool, "true", ALWAYS_WRITE),
     file("dynamicConfigFile", Text, "", Ensemble),
     file("standaloneEnabled", Bool, "true", Ensemble),
     file("reconfigEnabled", Bool, "false", Used),
@@ -188,23 +234,18 @@ pub const KEYS: &[Key] = &[
     file("jvm.pause.info-threshold.ms", Millis, "1000", NO_JVM),
     file("jvm.pause.warn-threshold.ms", Millis, "10000", NO_JVM),
     file("jvm.pause.sleep.time.ms", Millis, "500", NO_JVM),
-    file(
-        "metricsProvider.className",
-        Text,
-        "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
-        METRICS,
-    ),
-    file("metricsProvider.httpHost", Text, "0.0.0.0", METRICS),
-    file("metricsProvider.httpPort", Port, "7000", METRICS),
-    file("metricsProvider.exportJvmInfo", Bool, "true", METRICS),
+    file("metricsProvider.className", Text, "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider", Used),
+    file("metricsProvider.httpHost", Text, "0.0.0.0", Used),
+    file("metricsProvider.httpPort", Port, "7000", Used),
+    file("metricsProvider.exportJvmInfo", Bool, "true", Used),
     file("metricsProvider.numWorkerThreads", Number, "1", THREADS),
     file("metricsProvider.maxQueueSize", Number, "1000000", THREADS),
     file("metricsProvider.workerShutdownTimeoutMs", Millis, "1000", THREADS),
-    file("metricsProvider.", Text, "", METRICS),
+    file("metricsProvider.", Text, "", UNREAD),
     file("multiAddress.enabled", Bool, "false", Ensemble),
-    file("multiAddress.reachabilityCheckEnabled", Bool, "true", Ensemble),
-    file("multiAddress.reachabilityCheckTimeoutMs", Millis, "1000", Ensemble),
-    file("oraclePath", Text, "", Ensemble),
+    file("multiAddress.reachabilityCheckEnabled", Bool, "true", REACHABLE),
+    file("multiAddress.reachabilityCheckTimeoutMs", Millis, "1000", REACHABLE),
+    file("oraclePath", Text, "", ORACLE),
     file("server.", Text, "", Ensemble),
     file("group.", Text, "", Ensemble),
     file("weight.", Number, "1", Ensemble),
@@ -214,19 +255,19 @@ pub const KEYS: &[Key] = &[
     prop("admin.serverPort", Port, "8080", Used),
     prop("admin.serverAddress", Text, "0.0.0.0", Used),
     prop("admin.commandURL", Text, "/commands", Used),
-    prop("admin.idleTimeout", Millis, "30000", ADMIN),
-    prop("admin.httpVersion", Number, "11", ADMIN),
-    prop("admin.portUnification", Bool, "false", ADMIN),
-    prop("admin.forceHttps", Bool, "false", ADMIN),
-    prop("admin.needClientAuth", Bool, "false", ADMIN),
-    prop("admin.snapshot.enabled", Bool, "true", ADMIN),
-    prop("admin.restore.enabled", Bool, "true", ADMIN),
-    prop("admin.rateLimiterIntervalInMS", Millis, "300000", ADMIN),
-    prop("audit.enable", Bool, "false", AUDIT),
-    prop("audit.impl.class", Text, "org.apache.zookeeper.audit.Slf4jAuditLogger", AUDIT),
+    prop("admin.idleTimeout", Millis, "30000", Used),
+    prop("admin.httpVersion", Number, "11", HTTP),
+    prop("admin.portUnification", Bool, "false", TLS),
+    prop("admin.forceHttps", Bool, "false", TLS),
+    prop("admin.needClientAuth", Bool, "false", TLS),
+    prop("admin.snapshot.enabled", Bool, "true", Used),
+    prop("admin.restore.enabled", Bool, "true", Used),
+    prop("admin.rateLimiterIntervalInMS", Millis, "300000", Used),
+    prop("audit.enable", Bool, "false", Used),
+    prop("audit.impl.class", Text, "org.apache.zookeeper.audit.Slf4jAuditLogger", Used),
     // Disk.
-    prop("snapCount", Number, "100000", Used),
-    prop("snapSizeLimitInKb", Number, "4194304", Used),
+    prop("snapCount", Number, "100000", NO_SNAPSHOTS),
+    prop("snapSizeLimitInKb", Number, "4194304", NO_SNAPSHOTS),
     prop("txnLogSizeLimitInKb", Number, "-1", Used),
     prop("preAllocSize", Number, "65536", Used),
     prop("forceSync", YesNo, "yes", Used),
@@ -236,7 +277,7 @@ pub const KEYS: &[Key] = &[
     prop("snapshotSizeFactor", Fraction, "0.33", Ensemble),
     prop("snapshot.compression.method", Text, "", Used),
     prop("snapshot.trust.empty", Bool, "false", Used),
-    prop("serializeLastProcessedZxid.enabled", Bool, "true", Used),
+    prop("serializeLastProcessedZxid.enabled", Bool, "true", ALWAYS),
     prop("db.autocreate", Bool, "true", Used),
     prop("datadir.autocreate", Bool, "true", Used),
     prop("flushDelay", Millis, "0", NO_DELAY),
@@ -248,12 +289,12 @@ pub const KEYS: &[Key] = &[
     prop("globalOutstandingLimit", Number, "1000", Used),
     prop("maxCnxns", Number, "0", Used),
     prop("request_throttle_max_requests", Number, "0", Used),
-    prop("request_throttle_stall_time", Millis, "100", Used),
-    prop("request_throttle_drop_stale", Bool, "true", Used),
-    prop("request_stale_connection_check", Bool, "true", Used),
-    prop("request_stale_latency_check", Bool, "false", Used),
+    prop("request_throttle_stall_time", Millis, "100", NO_QUEUE),
+    prop("request_throttle_drop_stale", Bool, "true", NO_QUEUE),
+    prop("request_stale_connection_check", Bool, "true", NO_QUEUE),
+    prop("request_stale_latency_check", Bool, "false", NO_QUEUE),
     prop("request_throttler.shutdownTimeout", Millis, "10000", THREADS),
-    prop("throttled_op_wait_time", Millis, "0", Used),
+    prop("throttled_op_wait_time", Millis, "0", NO_QUEUE),
     prop("largeRequestMaxBytes", Number, "104857600", Used),
     prop("largeRequestThreshold", Number, "-1", Used),
     prop("connection_throttle_tokens", Number, "0", Used),
@@ -288,23 +329,23 @@ pub const KEYS: &[Key] = &[
     bare("readonlymode.enabled", Bool, "false", Used),
     // The ensemble.
     prop("leaderServes", YesNo, "yes", Ensemble),
-    prop("leader.maxConcurrentSnapSyncs", Number, "10", Ensemble),
-    prop("leader.maxConcurrentDiffSyncs", Number, "100", Ensemble),
-    prop("leader.maxTimeToWaitForEpoch", Millis, "-1", Ensemble),
-    prop("leader.ackLoggingFrequency", Number, "1000", Ensemble),
-    prop("leader.closeSocketAsync", Bool, "false", Ensemble),
-    prop("learner.closeSocketAsync", Bool, "false", Ensemble),
-    prop("learner.asyncSending", Bool, "false", Ensemble),
-    bare("leader.nodelay", Bool, "true", Ensemble),
-    bare("follower.nodelay", Bool, "true", Ensemble),
-    prop("leaderConnectDelayDuringRetryMs", Millis, "100", Ensemble),
+    prop("leader.maxConcurrentSnapSyncs", Number, "10", NO_SYNC_LIMIT),
+    prop("leader.maxConcurrentDiffSyncs", Number, "100", NO_SYNC_LIMIT),
+    prop("leader.maxTimeToWaitForEpoch", Millis, "-1", EPOCH_WAIT),
+    prop("leader.ackLoggingFrequency", Number, "1000", ACK_LOG),
+    prop("leader.closeSocketAsync", Bool, "false", CLOSE),
+    prop("learner.closeSocketAsync", Bool, "false", CLOSE),
+    prop("learner.asyncSending", Bool, "false", SENDING),
+    bare("leader.nodelay", Bool, "true", NODELAY),
+    bare("follower.nodelay", Bool, "true", NODELAY),
+    prop("leaderConnectDelayDuringRetryMs", Millis, "100", RETRY),
     prop("forceSnapshotSync", Bool, "false", Ensemble),
-    prop("forward_learner_requests_to_commit_processor_disabled", Bool, "false", Ensemble),
-    prop("follower.skipLearnerRequestToNextProcessor", Bool, "false", Ensemble),
+    prop("forward_learner_requests_to_commit_processor_disabled", Bool, "false", WORKAROUND),
+    prop("follower.skipLearnerRequestToNextProcessor", Bool, "false", WORKAROUND),
     prop("observerMaster.sizeLimit", Number, "33554432", ONE_HISTORY),
     prop("observer.reconnectDelayMs", Millis, "0", Ensemble),
     prop("observer.election.DelayMs", Millis, "200", NO_WAIT),
-    prop("observer.syncEnabled", Bool, "true", Ensemble),
+    prop("observer.syncEnabled", Bool, "true", ALWAYS_WRITE),
     prop("fastleader.minNotificationInterval", Millis, "200", Ensemble),
     prop("fastleader.maxNotificationInterval", Millis, "60000", Ensemble),
     prop("cnxTimeout", Millis, "5000", Ensemble),
@@ -312,16 +353,16 @@ pub const KEYS: &[Key] = &[
     prop("electionPortBindRetry", Number, "3", Ensemble),
     prop("tcpKeepAlive", Bool, "false", Ensemble),
     prop("multiAddress.enabled", Bool, "false", Ensemble),
-    prop("multiAddress.reachabilityCheckEnabled", Bool, "true", Ensemble),
-    prop("multiAddress.reachabilityCheckTimeoutMs", Millis, "1000", Ensemble),
+    prop("multiAddress.reachabilityCheckEnabled", Bool, "true", REACHABLE),
+    prop("multiAddress.reachabilityCheckTimeoutMs", Millis, "1000", REACHABLE),
     // Who may do what.
     prop("skipACL", YesNo, "no", Used),
-    prop("enableEagerACLCheck", Bool, "false", Ensemble),
+    prop("enableEagerACLCheck", Bool, "false", LEADER_CHECKS),
     prop("DigestAuthenticationProvider.superDigest", Text, "", Used),
     prop("DigestAuthenticationProvider.enabled", Bool, "true", Used),
     prop("DigestAuthenticationProvider.digestAlg", Text, "SHA1", Used),
     prop("X509AuthenticationProvider.superUser", Text, "", TLS),
-    prop("IPAuthenticationProvider.usexforwardedfor", Bool, "false", ADMIN),
+    prop("IPAuthenticationProvider.usexforwardedfor", Bool, "false", FORWARDED),
     prop("SASLAuthenticationProvider.superPassword", Text, "", Used),
     prop("authProvider.", Text, "", Used),
     prop("ensembleAuthName", Text, "", Later("the ensemble authentication provider")),
@@ -353,7 +394,7 @@ pub const KEYS: &[Key] = &[
     // The tree.
     prop("enforceQuota", Bool, "false", Used),
     prop("extendedTypesEnabled", Bool, "false", Used),
-    prop("emulate353TTLNodes", Bool, "false", Used),
+    prop("emulate353TTLNodes", Bool, "false", OLD_TTL),
     prop("digest.enabled", Bool, "true", Used),
     prop("closeSessionTxn.enabled", Bool, "true", Used),
     bare("znode.container.checkIntervalMs", Millis, "60000", Used),
@@ -366,8 +407,12 @@ pub const KEYS: &[Key] = &[
     prop("maxInProcessingDeadWatchers", Number, "-1", WATCHES),
     prop("bitHashCacheSize", Number, "10", WATCHES),
     prop("pathStats.", Text, "", PATH_STATS),
-    prop("messageTracker.Enabled", Bool, "false", Ensemble),
-    prop("messageTracker.BufferSize", Number, "10", Ensemble),
+    prop("messageTracker.Enabled", Bool, "false", TRACKER),
+    prop("messageTracker.BufferSize", Number, "10", TRACKER),
+    // zkd's own. Java keeps them as system properties that nobody reads.
+    own("zkd.log.level", Text, "info"),
+    own("zkd.log.format", Text, "text"),
+    own("zkd.log.slowRequestMs", Millis, "2000"),
     // What only scripts and other servers know.
     prop("log.", Text, "", LOGGING),
     prop("root.logger", Text, "", LOGGING),

@@ -8,9 +8,9 @@
 //! are read in [`Config::load`] alone.
 //!
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
-//! environment), `keys` (every known key and what becomes of it), `zoo_cfg` (which setting counts),
-//! `members` (server lines), `jaas` (the file of logins), `config` (the result), `load` (its rules), `dynamic` (the files that a
-//! member rewrites), `error`.
+//! environment), `keys` (every known key and what becomes of it), `meaning` (what it does, in words),
+//! `zoo_cfg` (which setting counts), `members` (server lines), `jaas` (the file of logins), `config` (the result),
+//! `load` (its rules), `lines` (what became of each line), `dynamic` (the files that a member rewrites), `error`.
 //!
 //! ```
 //! let loaded = zk_config::parse_bytes(b"dataDir=/var/lib/zookeeper\nclientPort=2181\ntickTime=2000\n")?;
@@ -30,14 +30,17 @@ pub mod error;
 pub mod jaas;
 pub mod jvm_flags;
 pub mod keys;
+pub mod lines;
 pub mod load;
+pub mod meaning;
 pub mod members;
 pub mod properties;
 pub mod zoo_cfg;
 
 pub use config::{Config, Loaded};
-pub use error::{ConfigError, Level, Note, Origin, Secret};
+pub use error::{ConfigError, Level, Note, Origin, Secret, without_secrets};
 pub use jvm_flags::Env;
+pub use lines::{Effect, Line};
 pub use load::parse_bytes;
 pub use members::{Endpoint, PeerType};
 pub use zoo_cfg::Setting;

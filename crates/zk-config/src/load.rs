@@ -10,11 +10,12 @@ use std::{
 use crate::{
     config::{
         Admin, Auth, Compression, Config, ConnectionThrottle, Connections, DigestAlgorithm, Ensemble, Limits,
-        Loaded, RequestThrottle, Sasl, Sessions, Storage, Tree,
+        Loaded, Log, LogFormat, RequestThrottle, Sasl, Sessions, Storage, Tree,
     },
     error::{ConfigError, Origin, Secret},
     jaas::LoginFile,
     jvm_flags::Env,
+    lines,
     members::{Endpoint, Membership, PeerType, SERVER_FORM, Server},
     properties::{MAX_BYTES, Properties},
     zoo_cfg::{Setting, Settings, decode_number},
@@ -123,11 +124,13 @@ impl Builder<'_> {
         let limits = self.limits()?;
         let tree = self.tree()?;
         let admin = self.admin()?;
+        let log = self.log()?;
         let ensemble = self.ensemble(&storage.data_dir, &mut connections)?;
         if tree.extended_types && ensemble.my_id.is_some_and(|id| id > 254) {
             return Err(self.conflict("extendedTypesEnabled=true allows no myid above 254"));
         }
         self.settings.note_effects();
+        let lines = lines::of(&self.settings, !ensemble.is_distributed());
         let config = Config {
             file: self.path.map(Into::into),
             connections,
@@ -137,10 +140,11 @@ impl Builder<'_> {
             auth,
             tree,
             admin,
+            log,
             ensemble,
             properties: self.settings.properties,
         };
-        Ok(Loaded { config, notes: self.settings.notes })
+        Ok(Loaded { config, lines, notes: self.settings.notes })
     }
 
     fn conflict(&self, reason: impl Into<String>) -> ConfigError {
@@ -261,10 +265,22 @@ impl Builder<'_> {
                 return Err(setting.refused(reason));
             }
         }
+        let old_ttl = self.property("zookeeper.emulate353TTLNodes");
+        if let Some(setting) = old_ttl.filter(|s| s.value.eq_ignore_ascii_case("true")) {
+            return Err(setting.refused(
+                "nodes with a time to live in the form of 3.5.3 would be taken for ephemeral nodes and deleted",
+            ));
+        }
         for name in ["zookeeper.ssl.ocsp", "zookeeper.ssl.quorum.ocsp"] {
             if let Some(setting) = self.property(name).filter(|s| s.value.eq_ignore_ascii_case("true")) {
                 return Err(setting.refused("certificates are not checked by OCSP, remove it or use ssl.crl"));
             }
+        }
+        if self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false")
+            && let Some(setting) = self.property("zookeeper.admin.forceHttps")
+            && setting.value.eq_ignore_ascii_case("true")
+        {
+            return Err(setting.refused("the admin port has no TLS yet, set admin.enableServer=false"));
         }
         Ok(())
     }
@@ -645,7 +661,36 @@ impl Builder<'_> {
                 port: u16::try_from(port).expect("the range was checked"),
             },
             command_url: value("zookeeper.admin.commandURL").unwrap_or_else(|| "/commands".into()),
+            idle_timeout: self.millis("zookeeper.admin.idleTimeout", 30_000)?,
+            snapshot: self.flag("zookeeper.admin.snapshot.enabled", true),
+            restore: self.flag("zookeeper.admin.restore.enabled", true),
+            rate_limit: self.millis("zookeeper.admin.rateLimiterIntervalInMS", 300_000)?,
             prometheus: self.prometheus()?,
+            process_metrics: self.text("metricsProvider.exportJvmInfo").is_none_or(|s| s.value != "false"),
+        })
+    }
+
+    fn log(&self) -> Result<Log, ConfigError> {
+        let level = self.property("zookeeper.zkd.log.level");
+        if let Some(setting) = level {
+            let known = setting.value.split(',').all(|part| {
+                let word = part.rsplit('=').next().unwrap_or(part).trim().to_ascii_lowercase();
+                ["error", "warn", "info", "debug", "trace", "off"].contains(&word.as_str())
+            });
+            if !known {
+                return Err(setting.invalid("error, warn, info, debug or trace"));
+            }
+        }
+        let format = match self.property("zookeeper.zkd.log.format") {
+            None => None,
+            Some(s) => Some(LogFormat::parse(&s.value).ok_or_else(|| s.invalid("text or json"))?),
+        };
+        let slow = self.millis("zookeeper.zkd.log.slowRequestMs", 2000)?;
+        Ok(Log {
+            level: level.map(|s| s.value.clone()),
+            format,
+            slow_request: (!slow.is_zero()).then_some(slow),
+            audit: self.flag("zookeeper.audit.enable", false),
         })
     }
 
@@ -708,8 +753,9 @@ impl Builder<'_> {
         if !ensemble.membership.servers.is_empty() {
             ensemble.my_id = self.my_id(data_dir)?;
         }
+        self.take_client(&ensemble, connections)?;
         if ensemble.is_distributed() {
-            self.check_member(&mut ensemble, connections)?;
+            self.check_member(&mut ensemble)?;
             self.refuse_unsafe_members()?;
         }
         Ok(ensemble)
@@ -785,6 +831,7 @@ impl Builder<'_> {
             return Err(setting.refused("the dynamic file holds server.N, group.N and weight.N only"));
         }
         ensemble.membership = members(&settings, ensemble.multi_address)?;
+        self.settings.members = settings;
         ensemble.membership.version = version_of(&dynamic);
         ensemble.last_seen = self.last_seen(ensemble.multi_address);
         Ok(())
@@ -867,12 +914,27 @@ impl Builder<'_> {
         })
     }
 
-    /// What a member of an ensemble needs. (ref: checkValidity, setupClientPort, setupPeerType)
-    fn check_member(
-        &mut self,
-        ensemble: &mut Ensemble,
-        connections: &mut Connections,
-    ) -> Result<(), ConfigError> {
+    /// The server's own line may name the client port, also of one that stands alone.
+    /// (ref: setupClientPort)
+    fn take_client(&self, ensemble: &Ensemble, connections: &mut Connections) -> Result<(), ConfigError> {
+        let Some(id) = ensemble.my_id else { return Ok(()) };
+        let Some(client) = ensemble.membership.servers.get(&id).and_then(|s| s.client.as_ref()) else {
+            return Ok(());
+        };
+        let same = connections.client.as_ref().is_none_or(|own| {
+            own.port == client.port && (own.host.is_none() || own.host_or_any() == client.host_or_any())
+        });
+        if !same {
+            return Err(self.conflict(format!(
+                "clientPort and clientPortAddress differ from {client} in server.{id}, allowed is one of them or both alike"
+            )));
+        }
+        connections.client = Some(client.clone());
+        Ok(())
+    }
+
+    /// What a member of an ensemble needs. (ref: checkValidity, setupPeerType)
+    fn check_member(&mut self, ensemble: &mut Ensemble) -> Result<(), ConfigError> {
         for (key, value) in [("initLimit", ensemble.init_limit), ("syncLimit", ensemble.sync_limit)] {
             if value == 0 {
                 return Err(self.missing(key, "an ensemble needs a number of ticks above 0"));
@@ -884,8 +946,10 @@ impl Builder<'_> {
             );
         };
         let Some(server) = ensemble.membership.servers.get(&id) else {
-            self.settings.warn(None, format!("there is no server.{id} for this server's myid"));
-            return Ok(());
+            return Err(self.missing(
+                &format!("server.{id}"),
+                "myid in dataDir names this member, which needs a line; add it, or correct myid",
+            ));
         };
         if server.peer_type != ensemble.peer_type {
             let text = format!(
@@ -894,17 +958,6 @@ impl Builder<'_> {
             );
             self.settings.warn(None, text);
             ensemble.peer_type = server.peer_type;
-        }
-        if let Some(client) = &server.client {
-            let same = connections.client.as_ref().is_none_or(|own| {
-                own.port == client.port && (own.host.is_none() || own.host_or_any() == client.host_or_any())
-            });
-            if !same {
-                return Err(self.conflict(format!(
-                    "clientPort and clientPortAddress differ from {client} in server.{id}, allowed is one of them or both alike"
-                )));
-            }
-            connections.client = Some(client.clone());
         }
         Ok(())
     }

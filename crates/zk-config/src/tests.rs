@@ -75,6 +75,8 @@ fn defaults_are_those_of_java() {
     assert_eq!(c.tree.container_max_never_used, None);
     assert_eq!((c.admin.words, c.admin.read_only_mode, c.admin.server), (None, false, true));
     assert_eq!((c.admin.address, c.admin.prometheus), (Endpoint::any(8080), None));
+    assert!(c.admin.snapshot && c.admin.restore && c.admin.process_metrics);
+    assert_eq!((c.admin.idle_timeout, c.admin.rate_limit), (ms(30_000), ms(300_000)));
     assert!(!c.ensemble.is_distributed() && !c.ensemble.reconfig_enabled && c.ensemble.standalone_enabled);
 }
 
@@ -259,13 +261,12 @@ fn what_an_ensemble_needs() {
         "/data/myid:1: myid=one is not valid, allowed is the N of this machine's server.N line, a number from 0 to 255"
     );
     assert_eq!(
-        run("255", "extendedTypesEnabled=true").expect_err("too large"),
+        run("255", "server.255=c:1:2\nextendedTypesEnabled=true").expect_err("too large"),
         "zoo.cfg: extendedTypesEnabled=true allows no myid above 254"
     );
-    assert!(
-        notes(&run("9", "").expect("valid"))
-            .iter()
-            .any(|n| n == "there is no server.9 for this server's myid")
+    assert_eq!(
+        run("9", "").expect_err("no line").to_string(),
+        "zoo.cfg: server.9 is not set: myid in dataDir names this member, which needs a line; add it, or correct myid"
     );
     let text = limits.replace("a:1:2", "a:1:2;2182");
     let differs = files(&[("zoo.cfg", &text), ("/data/myid", "1")], "").expect_err("differs").to_string();
@@ -356,6 +357,7 @@ fn refused_and_not_ignored() {
         "serverCnxnFactory=a.B",
         "audit.impl.class=a.B",
         "metricsProvider.className=a.B",
+        "emulate353TTLNodes=true",
     ] {
         assert!(error(line).contains(" is refused: "), "{line}");
     }
@@ -402,6 +404,7 @@ fn wrong_properties_take_the_default_as_in_java() {
             "zoo.cfg:4: forceSync=off is neither yes nor no",
             "zoo.cfg:5: skipACL=true is neither yes nor no",
             "zoo.cfg:3: snapCount=many is not a number, the default 100000 is taken as Java does",
+            "zoo.cfg:3: snapCount has no effect: the mirror is always near the log, no snapshots are taken by number or size of transactions",
         ]
     );
     assert_eq!(
@@ -420,6 +423,7 @@ fn values_below_a_minimum_are_raised() {
         [
             "zoo.cfg:3: zookeeper.snapCount is below 2, 2 is taken as Java does",
             "zoo.cfg:4: autopurge.snapRetainCount is below 3, 3 is taken as Java does",
+            "zoo.cfg:3: snapCount has no effect: the mirror is always near the log, no snapshots are taken by number or size of transactions",
         ]
     );
 }
@@ -619,13 +623,7 @@ fn properties_without_prefix_are_taken_from_the_file() {
 #[test]
 fn later_areas_say_so() {
     let loaded = with("secureClientPort=2281\nsslQuorum=false\naudit.enable=true").expect("valid");
-    assert_eq!(
-        notes(&loaded),
-        [
-            "zoo.cfg:3: secureClientPort has no effect yet: TLS is missing",
-            "zoo.cfg:5: audit.enable has no effect yet: the audit log is missing",
-        ]
-    );
+    assert_eq!(notes(&loaded), ["zoo.cfg:3: secureClientPort has no effect yet: TLS is missing",]);
 }
 
 #[test]
@@ -641,6 +639,182 @@ fn every_known_key_is_accepted_with_its_default() {
             "{alias}"
         );
     }
+}
+
+/// The keys of the administrator's side of our specification (row group 7).
+const SPECIFIED: &str = "
+    dataDir dataLogDir clientPort clientPortAddress secureClientPort secureClientPortAddress
+    observerMasterPort clientPortListenBacklog tickTime maxClientCnxns minSessionTimeout
+    maxSessionTimeout initLimit syncLimit connectToLearnerMasterLimit electionAlg
+    quorumListenOnAllIPs peerType syncEnabled dynamicConfigFile autopurge.snapRetainCount
+    autopurge.purgeInterval standaloneEnabled reconfigEnabled localSessionsEnabled
+    localSessionsUpgradingEnabled sslQuorum portUnification sslQuorumReloadCertFiles
+    quorum.auth.enableSasl quorum.auth.serverRequireSasl quorum.auth.learnerRequireSasl
+    quorum.auth.learner.saslLoginContext quorum.auth.server.saslLoginContext
+    quorum.auth.kerberos.servicePrincipal quorum.cnxn.threads.size jvm.pause.monitor
+    jvm.pause.info-threshold.ms jvm.pause.warn-threshold.ms jvm.pause.sleep.time.ms
+    metricsProvider.className metricsProvider.httpPort metricsProvider.httpHost
+    metricsProvider.exportJvmInfo multiAddress.enabled multiAddress.reachabilityCheckEnabled
+    multiAddress.reachabilityCheckTimeoutMs oraclePath server.N group.N weight.N
+    4lw.commands.whitelist admin.enableServer admin.serverPort admin.serverAddress admin.idleTimeout
+    admin.commandURL admin.httpVersion admin.portUnification admin.forceHttps admin.needClientAuth
+    admin.snapshot.enabled admin.restore.enabled admin.rateLimiterIntervalInMS snapCount
+    snapSizeLimitInKb txnLogSizeLimitInKb preAllocSize forceSync fsync.warningthresholdms
+    commitLogCount snapshotSizeFactor snapshot.compression.method snapshot.trust.empty
+    serializeLastProcessedZxid.enabled db.autocreate datadir.autocreate globalOutstandingLimit
+    maxCnxns request_throttle_max_requests request_throttle_stall_time request_throttle_drop_stale
+    request_stale_connection_check request_stale_latency_check request_throttler.shutdownTimeout
+    throttled_op_wait_time largeRequestMaxBytes largeRequestThreshold connection_throttle_tokens
+    flushDelay maxWriteQueuePollTime maxBatchSize maxResponseCacheSize
+    maxGetChildrenResponseCacheSize leaderServes leader.maxConcurrentSnapSyncs
+    leader.maxConcurrentDiffSyncs leader.maxTimeToWaitForEpoch leader.closeSocketAsync
+    learner.closeSocketAsync learner.asyncSending leaderConnectDelayDuringRetryMs forceSnapshotSync
+    forward_learner_requests_to_commit_processor_disabled follower.skipLearnerRequestToNextProcessor
+    observerMaster.sizeLimit observer.reconnectDelayMs observer.election.DelayMs
+    observer.syncEnabled fastleader.minNotificationInterval fastleader.maxNotificationInterval
+    cnxTimeout quorumCnxnTimeoutMs electionPortBindRetry tcpKeepAlive clientTcpKeepAlive
+    nio.numSelectorThreads nio.numWorkerThreads nio.sessionlessCnxnTimeout nio.directBufferBytes
+    nio.shutdownTimeout commitProcessor.numWorkerThreads commitProcessor.maxReadBatchSize
+    commitProcessor.maxCommitBatchSize serverCnxnFactory skipACL enableEagerACLCheck superUser
+    DigestAuthenticationProvider.superDigest X509AuthenticationProvider.superUser
+    IPAuthenticationProvider.usexforwardedfor ensembleAuthName authProvider.N allowSaslFailedClients
+    sessionRequireClientSASLAuth enforce.auth.enabled enforce.auth.schemes letAnySaslUserDoX
+    kerberos.removeHostFromPrincipal sasl.serverconfig fips-mode enforceQuota extendedTypesEnabled
+    emulate353TTLNodes digest.enabled closeSessionTxn.enabled audit.enable audit.impl.class
+    watchManagerName watcherCleanThreadsNum watcherCleanThreshold watcherCleanIntervalInSeconds
+    maxInProcessingDeadWatchers bitHashCacheSize pathStats.* messageTracker.Enabled
+    jute.maxbuffer.extrasize ssl.* ssl.quorum.* client.portUnification client.certReload
+    jute.maxbuffer readonlymode.enabled znode.container.checkIntervalMs
+    metricsProvider.numWorkerThreads metricsProvider.maxQueueSize
+    metricsProvider.workerShutdownTimeoutMs connection_throttle_fill_time
+    connection_throttle_fill_count connection_throttle_freeze_time connection_throttle_drop_increase
+    connection_throttle_drop_decrease connection_throttle_decrease_ratio
+    connection_throttle_weight_enabled connection_throttle_global_session_weight
+    connection_throttle_renew_session_weight connection_throttle_local_session_weight
+    DigestAuthenticationProvider.digestAlg DigestAuthenticationProvider.enabled
+    kerberos.removeRealmFromPrincipal kerberos.canonicalizeHostNames znode.container.maxPerMinute
+    znode.container.maxNeverUsedIntervalMs java.security.auth.login.config
+    netty.advancedFlowControl.enabled netty.server.outstandingHandshake.limit
+    netty.server.earlyDropSecureConnectionHandshakes
+";
+
+/// The system properties that the classes of Java's server name.
+const NAMED_BY_JAVA: &str = "
+    follower.nodelay fsync.warningthresholdms java.security.auth.login.config jute.maxbuffer
+    leader.nodelay readonlymode.enabled znode.container.checkIntervalMs
+    znode.container.maxNeverUsedIntervalMs znode.container.maxPerMinute
+    zookeeper.4lw.commands.whitelist zookeeper.DigestAuthenticationProvider.digestAlg
+    zookeeper.DigestAuthenticationProvider.enabled
+    zookeeper.DigestAuthenticationProvider.superDigest
+    zookeeper.IPAuthenticationProvider.usexforwardedfor
+    zookeeper.SASLAuthenticationProvider.superPassword
+    zookeeper.X509AuthenticationProvider.superUser zookeeper.admin.commandURL
+    zookeeper.admin.enableServer zookeeper.admin.forceHttps zookeeper.admin.httpVersion
+    zookeeper.admin.idleTimeout zookeeper.admin.needClientAuth zookeeper.admin.portUnification
+    zookeeper.admin.rateLimiterIntervalInMS zookeeper.admin.restore.enabled
+    zookeeper.admin.serverAddress zookeeper.admin.serverPort zookeeper.admin.snapshot.enabled
+    zookeeper.allowSaslFailedClients zookeeper.authProvider.x509 zookeeper.bitHashCacheSize
+    zookeeper.clientTcpKeepAlive zookeeper.closeSessionTxn.enabled zookeeper.cnxTimeout
+    zookeeper.commitLogCount zookeeper.commitProcessor.maxCommitBatchSize
+    zookeeper.commitProcessor.maxReadBatchSize zookeeper.commitProcessor.numWorkerThreads
+    zookeeper.commitProcessor.shutdownTimeout zookeeper.connection_throttle_decrease_ratio
+    zookeeper.connection_throttle_drop_decrease zookeeper.connection_throttle_drop_increase
+    zookeeper.connection_throttle_fill_count zookeeper.connection_throttle_fill_time
+    zookeeper.connection_throttle_freeze_time zookeeper.connection_throttle_global_session_weight
+    zookeeper.connection_throttle_local_session_weight
+    zookeeper.connection_throttle_renew_session_weight zookeeper.connection_throttle_tokens
+    zookeeper.connection_throttle_weight_enabled zookeeper.datadir.autocreate
+    zookeeper.db.autocreate zookeeper.digest.enabled zookeeper.electionPortBindRetry
+    zookeeper.emulate353TTLNodes zookeeper.enableEagerACLCheck zookeeper.enforce.auth.enabled
+    zookeeper.enforce.auth.schemes zookeeper.enforceQuota zookeeper.ensembleAuthName
+    zookeeper.extendedTypesEnabled zookeeper.fastleader.maxNotificationInterval
+    zookeeper.fastleader.minNotificationInterval zookeeper.fips-mode zookeeper.flushDelay
+    zookeeper.follower.skipLearnerRequestToNextProcessor zookeeper.forceSnapshotSync
+    zookeeper.forceSync zookeeper.forward_learner_requests_to_commit_processor_disabled
+    zookeeper.fsync.warningthresholdms zookeeper.globalOutstandingLimit
+    zookeeper.intBufferStartingSizeBytes zookeeper.kerberos.canonicalizeHostNames
+    zookeeper.kerberos.removeHostFromPrincipal zookeeper.kerberos.removeRealmFromPrincipal
+    zookeeper.kinit zookeeper.largeRequestMaxBytes zookeeper.largeRequestThreshold
+    zookeeper.leader.ackLoggingFrequency zookeeper.leader.closeSocketAsync
+    zookeeper.leader.maxConcurrentDiffSyncs zookeeper.leader.maxConcurrentSnapSyncs
+    zookeeper.leader.maxTimeToWaitForEpoch zookeeper.leaderConnectDelayDuringRetryMs
+    zookeeper.leaderServes zookeeper.learner.asyncSending zookeeper.learner.closeSocketAsync
+    zookeeper.letAnySaslUserDoX zookeeper.maxBatchSize zookeeper.maxCnxns
+    zookeeper.maxGetChildrenResponseCacheSize zookeeper.maxInProcessingDeadWatchers
+    zookeeper.maxResponseCacheSize zookeeper.maxWriteQueuePollTime
+    zookeeper.messageTracker.BufferSize zookeeper.messageTracker.Enabled
+    zookeeper.multiAddress.enabled zookeeper.multiAddress.reachabilityCheckEnabled
+    zookeeper.multiAddress.reachabilityCheckTimeoutMs zookeeper.netty.advancedFlowControl.enabled
+    zookeeper.netty.server.earlyDropSecureConnectionHandshakes
+    zookeeper.netty.server.outstandingHandshake.limit zookeeper.nio.directBufferBytes
+    zookeeper.nio.numSelectorThreads zookeeper.nio.numWorkerThreads
+    zookeeper.nio.sessionlessCnxnTimeout zookeeper.nio.shutdownTimeout
+    zookeeper.observer.election.DelayMs zookeeper.observer.reconnectDelayMs
+    zookeeper.observer.syncEnabled zookeeper.observerMaster.sizeLimit zookeeper.pathStats.delay
+    zookeeper.pathStats.enabled zookeeper.pathStats.initialDelay zookeeper.pathStats.maxDepth
+    zookeeper.pathStats.sampleRate zookeeper.pathStats.slotCapacity zookeeper.pathStats.slotDuration
+    zookeeper.pathStats.topPathMax zookeeper.preAllocSize zookeeper.quorumCnxnTimeoutMs
+    zookeeper.request_stale_connection_check zookeeper.request_stale_latency_check
+    zookeeper.request_throttle_drop_stale zookeeper.request_throttle_max_requests
+    zookeeper.request_throttle_stall_time zookeeper.request_throttler.shutdownTimeout
+    zookeeper.requireKerberosConfig zookeeper.sasl.serverconfig zookeeper.security.auth_to_local
+    zookeeper.serializeLastProcessedZxid.enabled zookeeper.serverCnxnFactory
+    zookeeper.sessionRequireClientSASLAuth zookeeper.skipACL zookeeper.snapCount
+    zookeeper.snapSizeLimitInKb zookeeper.snapshot.compression.method zookeeper.snapshot.trust.empty
+    zookeeper.snapshotSizeFactor zookeeper.superUser zookeeper.tcpKeepAlive
+    zookeeper.throttled_op_wait_time zookeeper.txnLogSizeLimitInKb zookeeper.watchManagerName
+    zookeeper.watcherCleanIntervalInSeconds zookeeper.watcherCleanThreadsNum
+    zookeeper.watcherCleanThreshold
+";
+
+#[test]
+fn no_key_is_forgotten() {
+    let forgotten: Vec<_> =
+        SPECIFIED.split_whitespace().filter(|n| crate::keys::by_name(n).is_none()).collect();
+    assert!(forgotten.is_empty(), "{forgotten:?}");
+    let known = |n: &&str| crate::keys::by_property(n).is_some();
+    let forgotten: Vec<_> = NAMED_BY_JAVA.split_whitespace().filter(|n| !known(n)).collect();
+    assert!(forgotten.is_empty(), "{forgotten:?}");
+    let live = crate::keys::LIVE.iter().filter(|n| crate::keys::by_name(n).is_none());
+    assert_eq!(live.count(), 0);
+}
+
+#[test]
+fn each_line_tells_what_it_does() {
+    use crate::{Effect, lines};
+    let flags = "-Dzookeeper.snapCount=5 -Djute.maxbuffer=4096";
+    let before = files(
+        &[("zoo.cfg", &format!("{MINIMAL}clientPort=2182\nsyncLimit=2\nx=1\nssl.ocsp=false\n"))],
+        flags,
+    );
+    let before = before.expect("valid").lines;
+    let shown: Vec<_> = before.iter().map(|l| format!("{} {} {:?}", l.origin, l.key, l.effect)).collect();
+    assert_eq!(
+        shown,
+        [
+            "-D in SERVER_JVMFLAGS jute.maxbuffer Used",
+            "-D in SERVER_JVMFLAGS zookeeper.snapCount None",
+            "zoo.cfg:1 dataDir Used",
+            "zoo.cfg:2 clientPort Replaced",
+            "zoo.cfg:3 clientPort Used",
+            "zoo.cfg:4 syncLimit None",
+            "zoo.cfg:5 x Unknown",
+            "zoo.cfg:6 ssl.ocsp Missing",
+        ]
+    );
+    assert!(before.iter().all(|l| !l.text.is_empty() && (l.effect != Effect::Used || !l.live)));
+    let after = files(&[("zoo.cfg", "dataDir=/data\nclientPort=2183\nmaxClientCnxns=3\nx=2\n")], "");
+    let after = after.expect("valid").lines;
+    assert_eq!(lines::need_restart(&before, &after), ["clientPort", "jute.maxbuffer", "ssl.ocsp"]);
+    assert!(lines::need_restart(&after, &after).is_empty());
+}
+
+#[test]
+fn a_server_alone_may_have_its_client_port_in_its_line() {
+    let text = "dataDir=/data\nserver.1=localhost:2888:3888;2181\n";
+    let loaded = files(&[("zoo.cfg", text), ("/data/myid", "1")], "").expect("valid");
+    assert!(!loaded.config.ensemble.is_distributed());
+    assert_eq!(loaded.config.connections.client, Some(Endpoint::any(2181)));
 }
 
 #[test]
@@ -699,4 +873,24 @@ mod total {
             let _ = Flags::parse(&Env { variables: vec![("JVMFLAGS".into(), text)] });
         }
     }
+}
+
+#[test]
+fn an_admin_port_without_tls_is_not_opened_for_one_with() {
+    let with = |text: &str| files(&[("zoo.cfg", &format!("{MINIMAL}\n{text}"))], "");
+    let refused = with("admin.forceHttps=true").expect_err("refused").to_string();
+    assert!(refused.contains("the admin port has no TLS yet"), "{refused}");
+    assert!(with("admin.forceHttps=true\nadmin.enableServer=false").is_ok());
+    assert!(with("admin.forceHttps=false").is_ok());
+}
+
+#[test]
+fn a_shown_file_has_no_secrets() {
+    let text = "dataDir=/d\n  ssl.keyStore.password = pw\\\n  more\n#ssl.trustStore.password=old\n\
+                DigestAuthenticationProvider.superDigest:super:x\nssl.keyStore.passwordPath=/p\n";
+    assert_eq!(
+        crate::without_secrets(text),
+        "dataDir=/d\nssl.keyStore.password=…\n#ssl.trustStore.password=…\n\
+         DigestAuthenticationProvider.superDigest=…\nssl.keyStore.passwordPath=/p\n"
+    );
 }

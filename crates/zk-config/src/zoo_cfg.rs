@@ -59,6 +59,10 @@ pub struct Settings {
     pub file: BTreeMap<String, Setting>,
     /// System properties by full name.
     pub properties: BTreeMap<String, Setting>,
+    /// What stands in the dynamic file.
+    pub members: Vec<Setting>,
+    /// What was written and does not count, with the place of what does.
+    pub replaced: Vec<(Setting, Origin)>,
     /// Remarks so far.
     pub notes: Vec<Note>,
 }
@@ -114,17 +118,19 @@ impl Settings {
                 format!("zookeeper.{name}")
             }
         };
-        if let Some(before) = self.properties.get(&property) {
+        if let Some(before) = self.properties.remove(&property) {
             let text = format!("{} was also set at {}, this one counts", setting.key, before.origin);
             self.warn(Some(setting.origin.clone()), text);
+            self.replaced.push((before, setting.origin.clone()));
         }
         self.properties.insert(property, setting);
     }
 
     fn put_file(&mut self, name: String, setting: Setting) {
-        if let Some(before) = self.file.get(&name) {
+        if let Some(before) = self.file.remove(&name) {
             let text = format!("{name} was also set at {}, this one counts", before.origin);
             self.warn(Some(setting.origin.clone()), text);
+            self.replaced.push((before, setting.origin.clone()));
         }
         self.file.insert(name, setting);
     }
@@ -377,11 +383,12 @@ mod tests {
             found,
             [
                 "zoo.cfg:2: admin.forceHttps=maybe is neither true nor false",
-                "zoo.cfg:2: admin.forceHttps has no effect yet: the admin HTTP server is missing",
+                "zoo.cfg:2: admin.forceHttps has no effect yet: TLS is missing",
                 "zoo.cfg:1: flushDelay has no effect: a batch is what gathered during the last sync, no timer is involved",
                 "zoo.cfg:4: nio.numWorkerThreads=x is not a number, it is ignored as Java does",
                 "zoo.cfg:4: nio.numWorkerThreads has no effect: zkd sizes its threads itself",
                 "zoo.cfg:5: snapCount=ten is not a number, the default 100000 is taken as Java does",
+                "zoo.cfg:5: snapCount has no effect: the mirror is always near the log, no snapshots are taken by number or size of transactions",
                 "zoo.cfg:3: ssl.keyStore.password has no effect yet: TLS is missing",
             ]
         );

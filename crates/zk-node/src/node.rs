@@ -371,29 +371,36 @@ impl Node {
         &self.configs
     }
 
+    /// What it is.
+    pub fn mode(&self) -> Mode {
+        match &self.role {
+            Role::Alone => Mode::Alone,
+            Role::Looking if self.read_only => Mode::ReadOnly,
+            Role::Looking => Mode::Looking,
+            Role::Leading(_) => Mode::Leading,
+            Role::Learning { observer: false, .. } => Mode::Following,
+            Role::Learning { .. } => Mode::Observing,
+        }
+    }
+
     /// What an operator wants to know.
     pub fn status(&self) -> Status {
         let pending_syncs = match &self.role {
             Role::Leading(l) => l.pending_syncs(),
             _ => 0,
         };
-        let (mode, leader, learners) = match &self.role {
-            Role::Alone => (Mode::Alone, None, Vec::new()),
-            Role::Looking if self.read_only => (Mode::ReadOnly, None, Vec::new()),
-            Role::Looking => (Mode::Looking, None, Vec::new()),
-            Role::Leading(l) => (Mode::Leading, Some(self.config.me), l.followers().collect()),
+        let (leader, learners) = match &self.role {
+            Role::Alone | Role::Looking => (None, Vec::new()),
+            Role::Leading(l) => (Some(self.config.me), l.followers().collect()),
             Role::Learning { observer: false, leader, master, .. } => {
-                let observers = master.iter().flat_map(|m| m.observers());
-                (Mode::Following, Some(*leader), observers.collect())
+                (Some(*leader), master.iter().flat_map(|m| m.observers()).collect())
             }
-            Role::Learning { leader, through, .. } => {
-                (Mode::Observing, Some(through.unwrap_or(*leader)), Vec::new())
-            }
+            Role::Learning { leader, through, .. } => (Some(through.unwrap_or(*leader)), Vec::new()),
         };
         let serves_observers = matches!(self.role, Role::Learning { master: Some(_), .. });
         let voters = self.configs.active.voters().count();
         Status {
-            mode,
+            mode: self.mode(),
             serving: self.serving || self.read_only,
             leader,
             epoch: self.current,

@@ -29,6 +29,10 @@ pub enum DigestAlg {
     Sha384,
     /// SHA-512.
     Sha512,
+    /// SHA-512/224.
+    Sha512_224,
+    /// SHA-512/256.
+    Sha512_256,
     /// SHA3-224.
     Sha3_224,
     /// SHA3-256.
@@ -49,6 +53,8 @@ impl DigestAlg {
             Self::Sha256 => sha2::Sha256::digest(input).to_vec(),
             Self::Sha384 => sha2::Sha384::digest(input).to_vec(),
             Self::Sha512 => sha2::Sha512::digest(input).to_vec(),
+            Self::Sha512_224 => sha2::Sha512_224::digest(input).to_vec(),
+            Self::Sha512_256 => sha2::Sha512_256::digest(input).to_vec(),
             Self::Sha3_224 => sha3::Sha3_224::digest(input).to_vec(),
             Self::Sha3_256 => sha3::Sha3_256::digest(input).to_vec(),
             Self::Sha3_384 => sha3::Sha3_384::digest(input).to_vec(),

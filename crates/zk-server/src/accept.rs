@@ -105,9 +105,8 @@ fn hand_over(shared: &Shared, worker: usize, stream: TcpStream, peer: SocketAddr
     let settings = &shared.settings;
     let address = canonical(peer.ip());
     let peer = SocketAddr::new(address, peer.port());
-    let Some(admitted) = shared.connections.admit(address, settings.max_per_address, settings.max_total)
-    else {
-        let limit = settings.max_per_address;
+    let limit = shared.live.max_per_address();
+    let Some(admitted) = shared.connections.admit(address, limit, shared.live.max_total()) else {
         return tracing::warn!(%peer, limit, "too many connections, maxClientCnxns or maxCnxns");
     };
     let socket = SockRef::from(&stream);

@@ -10,10 +10,18 @@ use zk_pipeline::Now;
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 const BEFORE: u64 = 1_000_000;
 
+/// [`mono`] when it was asked for the first time.
+pub const START: u64 = BEFORE;
+
 /// Monotonic ms since an origin of the process.
 pub fn mono() -> u64 {
-    let ms = u64::try_from(ORIGIN.elapsed().as_millis()).expect("a process does not live 2^64 ms");
-    ms + BEFORE
+    micros() / 1000
+}
+
+/// The same in microseconds.
+pub fn micros() -> u64 {
+    let us = u64::try_from(ORIGIN.elapsed().as_micros()).expect("a process does not live 2^64 us");
+    us + BEFORE * 1000
 }
 
 /// Wall-clock ms since 1970.

@@ -39,7 +39,9 @@ use zk_proto::{AuthId, DecodeError, ErrorCode, OpCode, Reader, SessionId, Xid, Z
 use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
 
+use crate::audit::{self, Asked, Who};
 use crate::frames::{Cut, PREFIX, Tail, cut};
+use crate::meters::{OPERATIONS, operation};
 use crate::sasl::{Exchange, LoginError};
 use crate::shared::{Admitted, Heard, Serving, address_identity, password_opens};
 use crate::stats::ConnStats;
@@ -65,16 +67,18 @@ pub enum Phase {
 }
 
 /// A request that the core has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Pending {
     xid: Xid,
     op: OpCode,
     /// It reads, or is refused in its turn.
     deferred: bool,
-    /// When it came, monotonic ms.
+    /// When it came, monotonic microseconds.
     at: u64,
     /// Its size if it counts as a large one.
     large: u32,
+    /// What the audit log will say of it.
+    asked: Option<Box<Asked>>,
 }
 
 /// What changes about a connection.
@@ -299,7 +303,7 @@ impl Conn {
         }
         i.pending.len() < limits::CONN_OUTSTANDING
             && i.deferred < limits::DEFERRED_READS
-            && self.worker.outstanding() <= self.worker.shared.settings.outstanding_limit
+            && self.worker.outstanding() <= self.worker.shared.live.outstanding_limit()
     }
 
     /// Lets the task look again.
@@ -475,6 +479,7 @@ impl Conn {
             Serving::No => false,
         };
         if !serves {
+            self.worker.count(|t| t.not_serving += 1);
             i.dead = true;
             return;
         }
@@ -554,12 +559,14 @@ impl Conn {
     fn frames(&self, tree: Option<&Tree>, bytes: &[u8]) -> usize {
         let mut i = self.inner.borrow_mut();
         let i = &mut *i;
-        let now = clock::mono();
+        let micros = clock::micros();
+        let now = micros / 1000;
         if i.out.is_empty() && i.out.capacity() <= limits::KEEP {
             i.out = self.worker.borrow_scratch();
         }
         let before = i.out.len();
-        let mut turn = Turn { conn: self, tree, now, received: 0, answered: 0 };
+        let mut turn =
+            Turn { conn: self, tree, micros, received: 0, answered: 0, reads: [0; OPERATIONS.len() + 1] };
         let mut table = self.worker.watches.borrow_mut();
         let mut at = 0;
         for _ in 0..limits::TURN_FRAMES {
@@ -586,6 +593,13 @@ impl Conn {
             heard.store(now, Ordering::Relaxed);
         }
         self.worker.count_turn(turn.received, turn.answered);
+        if turn.answered > 0 {
+            // Each was answered within the turn.
+            let took = clock::micros() - micros;
+            for (meter, n) in self.worker.meters.operations.iter().zip(turn.reads) {
+                meter.record_many(took, u64::from(n));
+            }
+        }
         // Replies of this turn, since replies of the core are counted when they come.
         let replies = i.out.len().saturating_sub(before) as u64;
         self.worker.count(|t| {
@@ -596,7 +610,7 @@ impl Conn {
     }
 
     /// A reply of the core came: the request that it answers.
-    pub fn answered(&self, i: &mut Inner, frames: &[u8], now: u64) {
+    pub fn answered(&self, i: &mut Inner, frames: &[u8], micros: u64) {
         let Some(p) = i.pending.pop_front() else { return };
         if p.deferred {
             i.deferred -= 1;
@@ -605,16 +619,32 @@ impl Conn {
         if i.pending.is_empty() && i.pending.capacity() > 64 {
             i.pending = VecDeque::new();
         }
-        let took = now.saturating_sub(p.at);
+        let micros_taken = micros.saturating_sub(p.at);
+        self.worker.meters.operations[operation(p.op)].record(micros_taken);
+        let (now, took) = (micros / 1000, micros_taken / 1000);
         let (zxid, err) = header_of(frames);
+        if let Some(asked) = &p.asked {
+            asked.log(&self.who(i), audit::Outcome::of(asked, frames));
+        }
+        if self.worker.shared.live.is_slow(took) {
+            self.worker.slow(self.peer, i.session, p.xid, p.op, took);
+        }
         let op = if p.op.is_write() && err != 0 { 0 } else { p.op.to_i32() };
         i.stats.replied(p.xid.0, op, zxid, now, took);
         self.worker.count_reply(frames.len(), took);
     }
 
-    /// Takes back what the core still has of this connection.
+    fn who<'i>(&self, i: &'i Inner) -> Who<'i> {
+        Who { session: i.session, ids: &i.ids, address: self.peer.ip() }
+    }
+
+    /// Takes back what the core still has of this connection. Nobody waits for the answers, but
+    /// whoever asked and left is in the audit log all the same.
     pub fn forget_pending(&self) {
         let mut i = self.inner.borrow_mut();
+        for asked in i.pending.iter().filter_map(|p| p.asked.as_ref()) {
+            asked.log(&self.who(&i), audit::Outcome::Invoked);
+        }
         let large = i.pending.iter().map(|p| u64::from(p.large)).sum();
         self.worker.forget(i.pending.len(), large);
         i.pending.clear();
@@ -643,9 +673,12 @@ struct Turn<'a> {
     conn: &'a Conn,
     /// Present if reads are answered here.
     tree: Option<&'a Tree>,
-    now: u64,
+    /// When it began, monotonic microseconds.
+    micros: u64,
     received: u64,
     answered: u64,
+    /// Reads answered here, by operation; a turn has at most [`limits::TURN_FRAMES`].
+    reads: [u16; OPERATIONS.len() + 1],
 }
 
 impl Turn<'_> {
@@ -694,9 +727,8 @@ impl Turn<'_> {
     /// ref: ZooKeeperServer.checkRequestSizeWhenReceivingMessage.
     fn room_for(&self, len: usize) -> bool {
         let shared = &self.conn.worker.shared;
-        shared.settings.large_threshold.is_none_or(|t| {
-            len <= t || shared.large_bytes.load(Ordering::Relaxed) + len as u64 <= shared.settings.large_max
-        })
+        !shared.live.is_large(len)
+            || shared.large_bytes.load(Ordering::Relaxed) + len as u64 <= shared.live.large_max()
     }
 
     /// ref: AuthenticationHelper.isAuthenticated.
@@ -778,9 +810,16 @@ impl Turn<'_> {
         if request.as_ref().is_err_and(|e| op != OpCode::Multi || *e == DecodeError::NullList) {
             return self.undecodable(i, header, op, body);
         }
+        let asked = match self.conn.worker.shared.settings.audit {
+            true => Asked::of(op, request.as_ref().ok()),
+            false => None,
+        };
         let ids = Arc::clone(&i.ids);
         let input = Input::Write { conn: self.conn.id, session: i.session, xid: header.xid, request, ids };
         self.send(i, header.xid, op, false, body.len(), input);
+        if let Some(pending) = i.pending.back_mut() {
+            pending.asked = asked.map(Box::new);
+        }
     }
 
     /// Answered in its turn, and never seen by who makes transactions.
@@ -794,7 +833,7 @@ impl Turn<'_> {
         };
         reply::error(&mut i.out, header.xid, zxid, ErrorCode::MarshallingError);
         self.answered += 1;
-        i.stats.replied(header.xid.0, 0, zxid.0, self.now, 0);
+        i.stats.replied(header.xid.0, 0, zxid.0, self.micros / 1000, 0);
     }
 
     fn read(
@@ -813,7 +852,8 @@ impl Turn<'_> {
         let mut watches = ConnWatches { table, slot: self.conn.slot };
         read::answer(&ctx, header.xid, op, body, &mut watches, &mut i.out);
         self.answered += 1;
-        i.stats.replied(header.xid.0, header.op, tree.last_zxid().0, self.now, 0);
+        self.reads[operation(op)] += 1;
+        i.stats.replied(header.xid.0, header.op, tree.last_zxid().0, self.micros / 1000, 0);
     }
 
     fn defer(&mut self, i: &mut Inner, header: RequestHeader, op: OpCode, body: &[u8]) {
@@ -826,14 +866,14 @@ impl Turn<'_> {
 
     fn send(&mut self, i: &mut Inner, xid: Xid, op: OpCode, deferred: bool, len: usize, input: Input) {
         let worker = &self.conn.worker;
-        let large = match worker.shared.settings.large_threshold {
-            Some(t) if len > t => u32::try_from(len).unwrap_or(u32::MAX),
-            _ => 0,
+        let large = match worker.shared.live.is_large(len) {
+            true => u32::try_from(len).unwrap_or(u32::MAX),
+            false => 0,
         };
         if large > 0 {
             worker.shared.large_bytes.fetch_add(u64::from(large), Ordering::Relaxed);
         }
-        i.pending.push_back(Pending { xid, op, deferred, at: self.now, large });
+        i.pending.push_back(Pending { xid, op, deferred, at: self.micros, large, asked: None });
         worker.request(input);
     }
 }

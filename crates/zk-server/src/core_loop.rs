@@ -2,6 +2,7 @@
 //! Its order of work stands in [`zk_node`], "The host's duties".
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,16 +10,20 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never, select};
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::oneshot;
+use zab::config::EnsembleConfig;
 use zab::history::Record;
 use zab::leader::LinkId;
 use zab::sync::LogSpan;
 use zk_node::{Node, Output};
-use zk_pipeline::{Input, Now, PipelineStats};
-use zk_proto::{SessionId, Zxid};
-use zk_tree::{Effects, Touched};
+use zk_pipeline::{Input, Now, PipelineConfig, PipelineStats};
+use zk_proto::quorum::packet::FromLeader;
+use zk_proto::{PeerId, SessionId, Zxid};
+use zk_storage::StorageConfig;
+use zk_tree::{Effects, Touched, Tree};
 
-use crate::disk::{LogHandle, MirrorHandle};
+use crate::disk::{LogHandle, MirrorHandle, give_up};
 use crate::member::Member;
+use crate::meters::{CoreMeters, Meters};
 use crate::peer::PeerEvent;
 use crate::shared::{Heard, Serving, Shared};
 use crate::worker::{ToWorker, Worker};
@@ -33,6 +38,10 @@ pub enum Control {
     LogSpan(LinkId, LogSpan),
     /// A word wants to know.
     Report(oneshot::Sender<CoreReport>),
+    /// The state as a snapshot file.
+    Snapshot(oneshot::Sender<Result<PathBuf, String>>),
+    /// This state takes the place of the present one, on a server that stands alone.
+    Restore(Box<Tree>, oneshot::Sender<Zxid>),
     /// The member is to leave the ensemble; answered when it has.
     Leave(oneshot::Sender<()>),
     /// The workers have ended: finish what is here and end.
@@ -52,6 +61,8 @@ pub struct CoreReport {
     pub local_by_expiry: Vec<(u64, Vec<SessionId>)>,
     /// Counters.
     pub stats: PipelineStats,
+    /// Transactions between their preparation, or a learner's hearing of them, and the tree.
+    pub unapplied: usize,
     /// What it is in the ensemble.
     pub status: Option<MemberReport>,
 }
@@ -63,6 +74,77 @@ pub struct MemberReport {
     pub node: zk_node::Status,
     /// Who does not lead: sessions that all members know with their time-outs in ms, in order.
     pub known: Vec<(SessionId, i32)>,
+    /// Its own number.
+    pub me: PeerId,
+    /// The members in force.
+    pub config: Arc<EnsembleConfig>,
+}
+
+/// When the member's role changed last, for what is measured of it; monotonic ms. Inputs that wait
+/// are worked on with the time at which the wait for them ended, so times may go back a little.
+#[derive(Debug)]
+struct Roles {
+    mode: zk_node::Mode,
+    /// Since when it looks for a leader, or when it began to.
+    looking: u64,
+    /// When it found the present one.
+    found: u64,
+    /// Since when clients are not served.
+    unavailable: Option<u64>,
+    /// Proposals of a leader that are not applied: their zxid, and when, in microseconds.
+    proposed: VecDeque<(Zxid, u64)>,
+}
+
+impl Roles {
+    fn new(mode: zk_node::Mode, now: u64, serves: bool) -> Self {
+        let unavailable = (!serves).then_some(now);
+        Self { mode, looking: now, found: now, unavailable, proposed: VecDeque::new() }
+    }
+
+    fn changed(&mut self, mode: zk_node::Mode, now: u64, meters: &CoreMeters) {
+        use zk_node::Mode::{Looking, ReadOnly};
+        let mode = if mode == ReadOnly { Looking } else { mode };
+        let before = std::mem::replace(&mut self.mode, mode);
+        if before == mode {
+            return;
+        }
+        self.proposed.clear();
+        if mode == Looking {
+            self.looking = now;
+            meters.looking.add(1);
+        } else if before == Looking {
+            self.found = now;
+            meters.election.record(now.saturating_sub(self.looking) * 1000);
+        }
+    }
+
+    fn serves(&mut self, now: u64, meters: &CoreMeters) {
+        let Some(since) = self.unavailable.take() else { return };
+        let without = now.saturating_sub(since) * 1000;
+        let sync = now.saturating_sub(self.found) * 1000;
+        meters.unavailable.record(without);
+        match self.mode {
+            zk_node::Mode::Leading => meters.leader_unavailable.record(without),
+            zk_node::Mode::Following => meters.follower_sync.record(sync),
+            zk_node::Mode::Observing => meters.observer_sync.record(sync),
+            zk_node::Mode::Alone | zk_node::Mode::Looking | zk_node::Mode::ReadOnly => {}
+        }
+    }
+}
+
+/// What a server that stands alone was made from.
+#[derive(Debug, Clone)]
+pub struct Alone {
+    /// Its disk.
+    pub storage: StorageConfig,
+    /// Its rules.
+    pub pipeline: PipelineConfig,
+}
+
+/// The id that the first new session of a server gets, whose number is the top byte.
+/// ref: SessionTrackerImpl.initializeNextSessionId.
+pub fn first_session(server: u8) -> SessionId {
+    SessionId::first(server, u64::try_from(clock::wall()).unwrap_or(0))
 }
 
 /// The core's state.
@@ -76,6 +158,8 @@ pub struct Core {
     mirror: MirrorHandle,
     /// What makes it a member of an ensemble.
     member: Option<Member>,
+    /// What a server that stands alone needs to begin anew.
+    alone: Option<Alone>,
     /// What the mirror does not have, as long as it is not known to be committed.
     held_back: Option<Touched>,
     /// What the mirror was not handed because it has no room: it is written from the state as
@@ -97,6 +181,8 @@ pub struct Core {
     huge_pages: bool,
     /// Who waits for it to have left the ensemble.
     leaving: Option<oneshot::Sender<()>>,
+    roles: Roles,
+    meters: Arc<Meters>,
 }
 
 /// What a wait ended with.
@@ -115,13 +201,24 @@ impl Core {
         inputs: Receiver<Vec<Input>>,
         control: Receiver<Control>,
         disk: (LogHandle, MirrorHandle),
-        member: Option<(Member, Touched)>,
+        role: Result<(Member, Touched), Alone>,
     ) -> Self {
         let told = disk.0.durable();
         let for_workers = shared.workers.iter().map(|_| Vec::new()).collect();
+        let (member, alone) = match role {
+            Ok(member) => (Some(member), None),
+            Err(alone) => (None, Some(alone)),
+        };
         let (member, held_back) = member.unzip();
         let held_since = member.is_some().then(clock::mono);
+        let meters = Arc::clone(&shared.meters);
+        let roles = Roles::new(node.mode(), clock::mono(), member.is_none());
+        if member.is_some() {
+            meters.core.looking.add(1);
+        }
         Self {
+            roles,
+            meters,
             shared,
             node,
             inputs,
@@ -129,6 +226,7 @@ impl Core {
             log: disk.0,
             mirror: disk.1,
             member,
+            alone,
             held_back,
             lagging: None,
             told,
@@ -161,6 +259,8 @@ impl Core {
                     self.hand_in(now, zk_node::Input::LogSpan { link, span });
                 }
                 Event::Control(Control::Report(reply)) => drop(reply.send(self.report())),
+                Event::Control(Control::Snapshot(reply)) => self.snapshot(now, reply),
+                Event::Control(Control::Restore(tree, reply)) => self.restore(now, *tree, reply),
                 Event::Control(Control::Leave(reply)) => {
                     self.leaving = Some(reply);
                     self.hand_in(now, zk_node::Input::Leave);
@@ -170,6 +270,7 @@ impl Core {
             self.synced(now);
             self.tick(now);
             self.mirror_if_room();
+            self.roles.changed(self.node.mode(), now.mono, &self.meters.core);
         }
     }
 
@@ -204,14 +305,21 @@ impl Core {
         // commit that this thread would do itself.
         let shared = Arc::clone(&self.shared);
         let tree = shared.tree.read();
+        let begun = Instant::now();
+        let mut requests = 0;
         let mut first = Some(first);
         for _ in 0..limits::CORE_ROUND {
             let Some(inputs) = first.take().or_else(|| self.inputs.try_recv().ok()) else { break };
+            requests += inputs.len() as u64;
             for input in inputs {
                 self.node.handle(now, zk_node::Input::Client(input), &tree);
             }
         }
         drop(tree);
+        let meters = &self.meters.core;
+        meters.requests.add(requests);
+        meters.round.record(requests);
+        meters.prepare.record_many(micros_each(begun.elapsed(), requests), requests);
         self.outputs(now);
     }
 
@@ -340,15 +448,69 @@ impl Core {
                 self.mirror_all();
                 let member = self.member.as_mut().expect("only a member has learners");
                 let settled = self.held_back.is_none();
+                self.meters.core.snapshots.add(1);
                 member.stream_snapshot(link, zxid, settled, &self.shared, &self.mirror);
             }
             other => {
+                if matches!(other, Output::ToLearners { message: FromLeader::Diff { .. }, .. }) {
+                    self.meters.core.diffs.add(1);
+                }
                 // A packet must not overtake the record that it speaks of on its way to the
                 // log's thread, but it need not wait for it either.
                 let member = self.member.as_mut().expect("only a member has peers");
                 member.perform(other, &self.shared, &self.log);
             }
         }
+    }
+
+    /// Written beside the work, from a view of the mirror at the last applied transaction.
+    fn snapshot(&mut self, now: Now, reply: oneshot::Sender<Result<PathBuf, String>>) {
+        self.apply_all(now);
+        self.flush_outputs();
+        if self.held_back.is_some() {
+            drop(reply.send(Err("the member is not in step with a leader".to_owned())));
+            return;
+        }
+        self.mirror_all();
+        let settings = &self.shared.settings;
+        let (dir, compression) = (settings.data_dir.clone(), settings.compression);
+        self.mirror.snapshot(dir, compression, move |result| {
+            // Who asked may have gone.
+            let _ = reply.send(result.map_err(|e| e.to_string()));
+        });
+    }
+
+    /// All clients are closed: their sessions and what they have seen are of another state. What
+    /// of them is still on its way finds no session, or the one that the restored state has.
+    /// ref: ZooKeeperServer.restoreFromSnapshot.
+    fn restore(&mut self, now: Now, tree: Tree, reply: oneshot::Sender<Zxid>) {
+        let Some(alone) = &self.alone else { return };
+        let (storage, mut pipeline) = (alone.storage.clone(), alone.pipeline.clone());
+        self.tell_serving(Serving::No);
+        self.apply_all(now);
+        self.flush_to_log();
+        self.log.stop();
+        self.synced(now);
+        self.work(now);
+        self.lagging = None;
+        let old = self.mirror.stop();
+        let zxid = tree.last_zxid();
+        let (writer, mirror) =
+            zk_storage::install(&storage, old, &tree, &mut |_| {}).unwrap_or_else(|e| give_up(&e));
+        self.mirror.restart(mirror);
+        self.log.restart(writer, zxid, self.shared.control.clone());
+        // Ids that this process has given away are not given away again.
+        pipeline.first_session = first_session(1);
+        self.node = Node::alone(pipeline, &tree, now);
+        self.heard.clear();
+        self.restarted();
+        self.shared.last_zxid.store(zxid.0, Ordering::Release);
+        let old = std::mem::replace(&mut *self.shared.tree.write(), tree);
+        std::thread::spawn(move || drop(old));
+        self.outputs(now);
+        self.tell_serving(Serving::Yes);
+        tracing::warn!(%zxid, "the state was restored from a snapshot, all clients were closed");
+        let _ = reply.send(zxid);
     }
 
     fn truncate(&mut self, now: Now, to: Zxid, reload: bool) {
@@ -385,10 +547,45 @@ impl Core {
     }
 
     fn append(&mut self, records: Vec<Record>) {
+        self.note_proposals(&records);
         for record in records {
             self.unsynced_bytes += record.bytes.len();
             self.unsynced.push_back((record.zxid, record.bytes.len()));
             self.records.push(record);
+        }
+    }
+
+    fn note_proposals(&mut self, records: &[Record]) {
+        let (meters, n) = (&self.meters.core, records.len() as u64);
+        match self.node.mode() {
+            zk_node::Mode::Leading => {
+                meters.proposals.add(n);
+                if let Some(last) = records.last() {
+                    self.roles.proposed.push_back((last.zxid, clock::micros()));
+                }
+            }
+            zk_node::Mode::Following | zk_node::Mode::Observing => meters.learned_proposals.add(n),
+            zk_node::Mode::Alone | zk_node::Mode::Looking | zk_node::Mode::ReadOnly => {}
+        }
+    }
+
+    fn note_commits(&mut self, applied: u64, last: Zxid, took: Duration) {
+        let meters = &self.meters.core;
+        meters.slice.record(applied);
+        meters.apply.record_many(micros_each(took, applied), applied);
+        match self.node.mode() {
+            zk_node::Mode::Leading => meters.commits.add(applied),
+            zk_node::Mode::Following | zk_node::Mode::Observing => meters.learned_commits.add(applied),
+            zk_node::Mode::Alone | zk_node::Mode::Looking | zk_node::Mode::ReadOnly => {}
+        }
+        if self.member.is_some() {
+            meters.member_commits.add(applied);
+        }
+        while let Some((zxid, at)) = self.roles.proposed.front().copied()
+            && zxid <= last
+        {
+            self.roles.proposed.pop_front();
+            meters.quorum.record(clock::micros().saturating_sub(at));
         }
     }
 
@@ -399,7 +596,7 @@ impl Core {
         self.told = self.log.durable();
     }
 
-    fn replace_tree(&mut self, mut tree: zk_tree::Tree) {
+    fn replace_tree(&mut self, mut tree: Tree) {
         let mut effects = crate::ensemble::write_config(&mut tree, &self.node.configs().active);
         self.lagging = None;
         self.held_back.get_or_insert_default().merge(&mut effects.touched);
@@ -420,6 +617,11 @@ impl Core {
             return;
         }
         self.held_since = (!yes).then_some(now.mono);
+        self.roles.changed(self.node.mode(), now.mono, &self.meters.core);
+        match yes {
+            true => self.roles.serves(now.mono, &self.meters.core),
+            false => self.roles.unavailable = Some(now.mono),
+        }
         let leads = || self.node.status().mode == zk_node::Mode::Leading;
         let refuses = self.member.as_ref().is_some_and(|m| !m.rules.leader_serves);
         self.tell_serving(match yes {
@@ -588,8 +790,10 @@ impl Core {
             self.route(output);
         }
         self.deliver();
-        self.slice.measured(self.node.pipeline().stats().applied - before, start.elapsed());
+        let (applied, took) = (self.node.pipeline().stats().applied - before, start.elapsed());
+        self.slice.measured(applied, took);
         let tree = RwLockWriteGuard::downgrade(tree);
+        self.note_commits(applied, tree.last_zxid(), took);
         if !self.huge_pages && tree.node_count() as u64 >= limits::HUGE_PAGES_NODES {
             self.huge_pages = true;
             crate::server::huge_pages(true);
@@ -598,6 +802,11 @@ impl Core {
         match &mut self.held_back {
             Some(held) => held.merge(&mut self.effects.touched),
             None => self.lagging.get_or_insert_default().merge(&mut self.effects.touched),
+        }
+        if self.shared.settings.audit {
+            self.effects.ended.iter().for_each(|(session, path, deleted)| {
+                crate::audit::ephemeral(*session, path, *deleted);
+            });
         }
         self.mirror_if_room();
         self.effects.clear();
@@ -666,18 +875,19 @@ impl Core {
             by_expiry: sessions.by_expiry(false).collect(),
             local_by_expiry: sessions.by_expiry(true).collect(),
             stats: self.node.pipeline().stats(),
-            status: self.member.is_some().then(|| self.member_report()),
+            unapplied: self.node.pipeline().outstanding(),
+            status: self.member.as_ref().map(|m| self.member_report(m.me())),
         }
     }
 
-    fn member_report(&self) -> MemberReport {
+    fn member_report(&self, me: PeerId) -> MemberReport {
         let node = self.node.status();
         let mut known: Vec<_> = Vec::new();
         if node.mode != zk_node::Mode::Leading {
             known.extend(self.node.pipeline().sessions().timeouts());
             known.sort_unstable();
         }
-        MemberReport { node, known }
+        MemberReport { node, known, me, config: Arc::clone(&self.node.configs().active) }
     }
 
     /// Everything that was asked becomes durable, is applied and mirrored.
@@ -696,6 +906,10 @@ impl Core {
         self.mirror_all();
         self.mirror.finish();
     }
+}
+
+fn micros_each(took: Duration, n: u64) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX).checked_div(n).unwrap_or(0)
 }
 
 /// How many transactions one hold of the write lock applies, from the time that

@@ -1,9 +1,10 @@
 //! The threads of the disk: the log, and the mirror behind it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use zk_tree::{Touched, Tree};
 
 use crate::core_loop::Control;
 use crate::limits;
+use crate::meters::Meters;
 
 /// Exit code after the disk failed while the server ran.
 /// ref: ExitCode.TXNLOG_ERROR_TAKING_SNAPSHOT, the nearest of Java's.
@@ -37,22 +39,32 @@ pub struct LogHandle {
     /// The last one handed over.
     last: Zxid,
     durable: Arc<AtomicI64>,
+    watch: Watch,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Who looks at the log's thread from outside.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Where it measures.
+    pub meters: Arc<Meters>,
+    /// Syncs that take longer are counted. Java property `fsync.warningthresholdms`.
+    pub slow: Duration,
 }
 
 impl LogHandle {
     /// Starts the log's thread behind `last`.
-    pub fn start(writer: LogWriter, last: Zxid, control: Sender<Control>) -> Self {
+    pub fn start(writer: LogWriter, last: Zxid, control: Sender<Control>, watch: Watch) -> Self {
         let (records, queue) = bounded(limits::LOG_BATCHES);
         let durable = Arc::new(AtomicI64::new(last.0));
-        let shared = Arc::clone(&durable);
-        let thread = spawn("log", move || write_log(writer, &queue, &shared, &control));
-        Self { records: Some(records), last, durable, thread: Some(thread) }
+        let (shared, seen) = (Arc::clone(&durable), watch.clone());
+        let thread = spawn("log", move || write_log(writer, &queue, &shared, &control, &seen));
+        Self { records: Some(records), last, durable, watch, thread: Some(thread) }
     }
 
     /// Goes on behind `last` after [`LogHandle::stop`].
     pub fn restart(&mut self, writer: LogWriter, last: Zxid, control: Sender<Control>) {
-        *self = Self::start(writer, last, control);
+        *self = Self::start(writer, last, control, self.watch.clone());
     }
 
     /// Hands records over. Waits while [`limits::LOG_BATCHES`] are not taken.
@@ -111,25 +123,42 @@ fn write_log(
     queue: &Receiver<Vec<Record>>,
     durable: &AtomicI64,
     control: &Sender<Control>,
+    watch: &Watch,
 ) {
+    let meters = &watch.meters.log;
     while let Ok(first) = queue.recv() {
+        let begun = Instant::now();
+        meters.queue.record(queue.len() as u64);
+        let (mut records, mut bytes) = (0, 0);
         let mut batch = first;
         let last = loop {
             let mut last = None;
             for record in &batch {
                 writer.append(record.zxid, &record.bytes).unwrap_or_else(|e| give_up(&e));
                 last = Some(record.zxid);
+                records += 1;
+                bytes += record.bytes.len() as u64;
             }
             match queue.try_recv() {
                 Ok(next) => batch = next,
                 Err(_) => break last,
             }
         };
+        let written = begun.elapsed();
         let synced = writer.sync().unwrap_or_else(|e| give_up(&e));
+        let flushed = begun.elapsed();
         assert!(last.is_none_or(|last| last == synced), "a sync covers what was appended");
         durable.store(synced.0, Ordering::Release);
         // If the queue is full the core is about to look anyway.
         let _ = control.try_send(Control::Synced);
+        let sync = flushed - written;
+        meters.write.time(written);
+        meters.sync.time(sync);
+        meters.flush.time(flushed);
+        meters.batch.record(records);
+        meters.records.add(records);
+        meters.bytes.add(bytes);
+        meters.slow.add(u64::from(sync > watch.slow));
     }
 }
 
@@ -154,12 +183,13 @@ pub struct MirrorHandle {
     /// One more owner for each thread that reads.
     readers: Arc<()>,
     purge: PurgeSlot,
+    meters: Arc<Meters>,
     thread: Option<JoinHandle<Mirror>>,
 }
 
 impl MirrorHandle {
     /// Starts the mirror's thread, and the one that purges.
-    pub fn start(mirror: Mirror, purge: Option<Purge>) -> Self {
+    pub fn start(mirror: Mirror, purge: Option<Purge>, bytes: Arc<AtomicUsize>, meters: Arc<Meters>) -> Self {
         let slot = PurgeSlot::default();
         if let Some(purge) = purge {
             let slot = slot.clone();
@@ -167,17 +197,17 @@ impl MirrorHandle {
             // stop leaves half-written has a temporary name that the next start removes.
             spawn("purge", move || purge.run(&slot));
         }
-        Self::with(mirror, slot)
+        Self::with(mirror, slot, bytes, meters)
     }
 
-    fn with(mirror: Mirror, purge: PurgeSlot) -> Self {
+    fn with(mirror: Mirror, purge: PurgeSlot, bytes: Arc<AtomicUsize>, meters: Arc<Meters>) -> Self {
         let (jobs, queue) = bounded(limits::MIRROR_BATCHES);
-        let bytes = Arc::new(AtomicUsize::new(0));
-        let shared = Arc::clone(&bytes);
+        bytes.store(0, Ordering::Relaxed);
+        let (shared, seen) = (Arc::clone(&bytes), Arc::clone(&meters));
         let (reader, readers) = (Some(mirror.reader()), Arc::new(()));
         *purge.lock() = Some(mirror.reader());
-        let thread = spawn("mirror", move || write_mirror(mirror, &queue, &shared));
-        Self { jobs: Some(jobs), bytes, reader, readers, purge, thread: Some(thread) }
+        let thread = spawn("mirror", move || write_mirror(mirror, &queue, &shared, &seen));
+        Self { jobs: Some(jobs), bytes, reader, readers, purge, meters, thread: Some(thread) }
     }
 
     /// Whether it is near enough to take more. If it is not, what it lacks is to be kept as
@@ -226,6 +256,24 @@ impl MirrorHandle {
         self.send(Job::Hold { ready, taken });
     }
 
+    /// Writes what was handed over until now as a snapshot file, on a thread of its own.
+    pub fn snapshot(
+        &self,
+        dir: PathBuf,
+        compression: Compression,
+        done: impl FnOnce(Result<PathBuf, StorageError>) + Send + 'static,
+    ) {
+        let purge = Arc::clone(&self.purge);
+        self.read_here(move |reader, taken| {
+            let view = reader.view();
+            taken();
+            // A purge writes files of the same names: one at a time.
+            let one = purge.lock();
+            done(view.and_then(|view| view.write_snapshot(&dir, compression, &mut |_| {})));
+            drop(one);
+        });
+    }
+
     /// Waits until everything is written and flushed, and ends the thread. Nobody else
     /// reads the mirror then.
     pub fn stop(&mut self) -> Mirror {
@@ -255,7 +303,7 @@ impl MirrorHandle {
 
     /// Goes on with another mirror after [`MirrorHandle::stop`].
     pub fn restart(&mut self, mirror: Mirror) {
-        *self = Self::with(mirror, self.purge.clone());
+        *self = Self::with(mirror, self.purge.clone(), Arc::clone(&self.bytes), Arc::clone(&self.meters));
     }
 }
 
@@ -298,7 +346,7 @@ impl Purge {
     }
 }
 
-fn write_mirror(mut mirror: Mirror, queue: &Receiver<Job>, bytes: &AtomicUsize) -> Mirror {
+fn write_mirror(mut mirror: Mirror, queue: &Receiver<Job>, bytes: &AtomicUsize, meters: &Meters) -> Mirror {
     let mut batches = Vec::new();
     let mut dirty = false;
     loop {
@@ -308,7 +356,9 @@ fn write_mirror(mut mirror: Mirror, queue: &Receiver<Job>, bytes: &AtomicUsize) 
             Ok(first) => {
                 let held = take_jobs(first, queue, &mut batches);
                 if !batches.is_empty() {
+                    let begun = Instant::now();
                     mirror.write(&batches).unwrap_or_else(|e| give_up(&e));
+                    meters.mirror.write.time(begun.elapsed());
                     bytes.fetch_sub(batches.iter().map(MirrorBatch::bytes).sum(), Ordering::Relaxed);
                     batches.clear();
                     dirty = true;
@@ -366,7 +416,7 @@ mod tests {
         let tree = Tree::new(zk_tree::TreeOptions::default());
         let mut mirror = Mirror::open(dir.path(), MirrorOptions::default()).expect("a new mirror");
         mirror.rebuild(&tree, &mut |_| {}).expect("an empty mirror");
-        let mut handle = MirrorHandle::start(mirror, None);
+        let mut handle = MirrorHandle::start(mirror, None, Arc::default(), Arc::default());
         let (go, wait) = bounded::<()>(0);
         handle.read_here(move |_, taken| {
             let _ = wait.recv();

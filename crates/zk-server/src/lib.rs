@@ -9,16 +9,22 @@
 //! | core | `core_loop` |
 //! | log, mirror | `disk` |
 //! | peer | [`peer`] |
+//! | admin: HTTP | `admin_http` |
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`, `sasl`,
-//! `core_loop`, `disk`, `recovery`, `words`, [`peer`], `member`, `ensemble`, `dynamic`, then what they share: `shared`,
-//! `inbox`, `throttle`, `stats`, `clock`, [`limits`].
+//! `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`,
+//! `dynamic`, then what they share: `shared`, `live`, [`audit`], [`logs`], `inbox`, `throttle`, `stats`, `meters`,
+//! `clock`, [`limits`].
 //!
 //! Who waits for whom: the core may wait for log, mirror and workers, the
 //! workers wait for nobody, so there is no circle.
 
 mod accept;
+mod admin_http;
+pub mod audit;
+mod backup;
 mod clock;
+mod collect;
 mod conn;
 mod core_loop;
 mod disk;
@@ -28,7 +34,10 @@ mod ensemble;
 mod frames;
 mod inbox;
 pub mod limits;
+mod live;
+pub mod logs;
 mod member;
+mod meters;
 pub mod peer;
 mod recovery;
 mod sasl;
@@ -41,4 +50,4 @@ mod worker;
 
 pub use disk::EXIT_DISK;
 pub use recovery::storage_config;
-pub use server::{COMPATIBLE_RELEASE, Options, Server, StartError, huge_pages, version};
+pub use server::{COMPATIBLE_RELEASE, Hangup, Options, Server, StartError, check, huge_pages, version};

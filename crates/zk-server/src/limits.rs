@@ -61,6 +61,9 @@ pub const LOG_BATCHES: usize = 1024;
 /// thread send them.
 pub const CONTROL: usize = 64;
 
+/// Pause of a worker between two lines about slow requests, ms.
+pub const SLOW_PAUSE_MS: u64 = 1000;
+
 /// Bytes of changes that the mirror has not written; above it the core only notes what
 /// changed, and encodes it when there is room.
 pub const MIRROR_BYTES: usize = 64 * MIB;
@@ -81,6 +84,22 @@ pub const APPLY_MAX: usize = 1024;
 
 /// How long a four-letter word waits for the threads it asks.
 pub const WORD_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a probe waits for the core. Probes give up after a second by default.
+pub const PROBE_WAIT: Duration = Duration::from_millis(900);
+
+/// Transactions on their way into the tree with which a server still counts as ready: what is
+/// applied in about 50 ms.
+pub const READY_UNAPPLIED: usize = 10_000;
+
+/// Connections to the admin port, and as many to the page of Prometheus. What comes beyond waits.
+pub const ADMIN_CONNECTIONS: usize = 32;
+
+/// Parts of a snapshot on their way to who asked for it, each of [`ADMIN_CHUNK`] bytes.
+pub const ADMIN_CHUNKS: usize = 4;
+
+/// Bytes read of a snapshot file at once.
+pub const ADMIN_CHUNK: usize = 256 * KIB;
 
 /// How long a stop waits for the member to leave its ensemble. The member itself waits a
 /// second for the others; the rest is for a disk that is busy.

@@ -19,6 +19,8 @@ pub struct Recovered {
     pub writer: LogWriter,
     /// The mirror at the same state.
     pub mirror: Mirror,
+    /// Transactions replayed.
+    pub replayed: u64,
     /// When to remove old files, if that is wanted.
     pub purge: Option<Purge>,
     /// What the mirror lacks, of a member of an ensemble.
@@ -39,6 +41,7 @@ pub fn storage_config(config: &Config) -> StorageConfig {
         preallocate: storage.pre_alloc_size,
         force_sync: storage.force_sync,
         roll_bytes: storage.log_size_limit.unwrap_or(defaults.roll_bytes),
+        warn_after: storage.fsync_warning,
     };
     StorageConfig {
         log_dir: Some(storage.data_log_dir.clone()).filter(|dir| *dir != storage.data_dir),
@@ -70,14 +73,30 @@ pub fn recover(config: &Config, progress: &mut dyn FnMut(Progress<'_>)) -> Resul
     let purge = config.storage.purge_interval.map(|every| Purge {
         every,
         keep: config.storage.purge_keep as usize,
-        compression: match config.storage.compression {
-            config::Compression::None => Compression::None,
-            config::Compression::Gzip => Compression::Gzip,
-            config::Compression::Snappy => Compression::Snappy,
-        },
+        compression: compression(config),
         storage,
     });
-    Ok(Recovered { tree, writer, mirror, purge, held_back, recent, empty_without_vote, initialized })
+    let replayed = report.replayed;
+    Ok(Recovered {
+        tree,
+        writer,
+        mirror,
+        replayed,
+        purge,
+        held_back,
+        recent,
+        empty_without_vote,
+        initialized,
+    })
+}
+
+/// How snapshots are packed.
+pub fn compression(config: &Config) -> Compression {
+    match config.storage.compression {
+        config::Compression::None => Compression::None,
+        config::Compression::Gzip => Compression::Gzip,
+        config::Compression::Snappy => Compression::Snappy,
+    }
 }
 
 fn tell(report: &Report) {

@@ -5,28 +5,32 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use zk_admin::Version;
 use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
-use zk_admin::{Version, Whitelist};
 use zk_config::Endpoint;
 use zk_config::config::{Config, DigestAlgorithm};
 use zk_node::Node;
 use zk_pipeline::auth::DigestAlg;
 use zk_pipeline::{AuthPolicy, PipelineConfig};
-use zk_proto::{SessionId, Zxid};
+use zk_proto::Zxid;
 use zk_storage::{Progress, StorageError};
 use zk_tree::watch::Interest;
 
-use crate::core_loop::{Control, Core};
-use crate::disk::{LogHandle, MirrorHandle};
+use crate::admin_http::AdminServer;
+use crate::core_loop::{Alone, Control, Core, first_session};
+use crate::disk::{LogHandle, MirrorHandle, Watch};
 use crate::early::Early;
 use crate::ensemble;
 use crate::inbox::Inbox;
+use crate::live::Live;
+use crate::meters::{Meters, StartMeters};
+use crate::recovery::Recovered;
 use crate::shared::{Connections, Serving, Settings, Shared, WorkerHandle};
 use crate::throttle::Throttle;
 use crate::worker::{ToWorker, Worker};
@@ -80,6 +84,7 @@ pub struct Server {
     control: Sender<Control>,
     core: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    admin: AdminServer,
     nodes: usize,
     zxid: Zxid,
 }
@@ -97,8 +102,7 @@ impl Server {
         options: Options,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Server, StartError> {
-        let endpoint = check(config)?;
-        let pipeline_config = pipeline_config(config)?;
+        let Plan { endpoint, pipeline: pipeline_config, identity } = Plan::of(config)?;
         let count = workers(options);
         let mut progress = |p: Progress<'_>| {
             if let Progress::ReadingMirror { nodes } | Progress::ReadingSnapshot { nodes, .. } = p
@@ -114,10 +118,13 @@ impl Server {
         let listener = accept::listen(endpoint, config.connections.listen_backlog).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let settings = settings(config);
+        let meters = Arc::new(Meters::default());
+        let admin = AdminServer::start(config, Arc::clone(&meters))?;
         let early = listener.try_clone().map_err(listening)?;
-        let early = Early::start(early, settings.words.clone(), settings.version.clone())
+        let live = Live::new(config);
+        let early = Early::start(early, live.words(), settings.version.clone())
             .map_err(|source| StartError::System { what: "start a thread", source })?;
-        let recovered = recovery::recover(config, &mut progress);
+        let recovered = recover(config, &meters.start, &mut progress);
         early.stop();
         let mut recovered = recovered?;
 
@@ -126,15 +133,22 @@ impl Server {
         let (control, controls) = bounded(limits::CONTROL);
         let (nodes, zxid) = (recovered.tree.node_count(), recovered.tree.last_zxid());
         let policy = pipeline_config.policy.clone();
-        let (node, member) = match ensemble::Identity::of(config)? {
-            None => (Node::alone(pipeline_config, &recovered.tree, now), None),
+        let (node, role) = match identity {
+            None => {
+                let storage = recovery::storage_config(config);
+                let alone = Alone { storage, pipeline: pipeline_config.clone() };
+                (Node::alone(pipeline_config, &recovered.tree, now), Err(alone))
+            }
             Some(identity) => {
                 let joined = identity.join(config, pipeline_config, &mut recovered, control.clone())?;
-                (joined.node, Some((joined.member, joined.held_back)))
+                (joined.node, Ok((joined.member, joined.held_back)))
             }
         };
-        let worker =
-            |_| WorkerHandle { inbox: Inbox::new(), interest: Arc::new(Interest::with_seed(rand::random())) };
+        let worker = |_| WorkerHandle {
+            inbox: Inbox::new(),
+            interest: Arc::new(Interest::with_seed(rand::random())),
+            meters: Arc::default(),
+        };
         let (to_listener, wanted) = watch::channel(endpoint.clone());
         let shared = Arc::new(Shared {
             tree: RwLock::new(recovered.tree),
@@ -142,6 +156,7 @@ impl Server {
             conf: RwLock::new(conf(config, &settings, address)),
             endpoint: to_listener,
             settings,
+            live,
             policy,
             workers: (0..count).map(worker).collect(),
             to_core,
@@ -151,22 +166,27 @@ impl Server {
             connections: Arc::new(Connections::default()),
             throttle: Mutex::new(Throttle::new(&config.connections.throttle, now.mono)),
             trace_mask: AtomicI64::new(DEFAULT_TRACE_MASK),
-            serving: AtomicU8::new(if member.is_some() { Serving::Held } else { Serving::Yes }.to_u8()),
-            ensemble: member.is_some(),
+            meters: Arc::clone(&meters),
+            mirror_lag: Arc::default(),
+            serving: AtomicU8::new(if role.is_ok() { Serving::Held } else { Serving::Yes }.to_u8()),
+            ensemble: role.is_ok(),
             started: now.mono,
             stopping: AtomicBool::new(false),
         });
-        let log = LogHandle::start(recovered.writer, zxid, control.clone());
-        let mirror = MirrorHandle::start(recovered.mirror, recovered.purge);
-        let core = Core::new(Arc::clone(&shared), node, inputs, controls, (log, mirror), member);
+        let watch = Watch { meters: Arc::clone(&meters), slow: config.storage.fsync_warning };
+        let log = LogHandle::start(recovered.writer, zxid, control.clone(), watch);
+        let lag = Arc::clone(&shared.mirror_lag);
+        let mirror = MirrorHandle::start(recovered.mirror, recovered.purge, lag, meters);
+        let core = Core::new(Arc::clone(&shared), node, inputs, controls, (log, mirror), role);
         let core = spawn("core".to_owned(), move || core.run())?;
         let mut workers = Vec::new();
         for index in 0..u8::try_from(count).expect("few workers") {
             let shared = Arc::clone(&shared);
             workers.push(spawn(format!("worker-{index}"), move || Worker::run(index, shared))?);
         }
+        admin.serve(Arc::clone(&shared));
         let (listener, endpoint) = (Some(listener), wanted);
-        Ok(Server { shared, listener, endpoint, address, control, core, workers, nodes, zxid })
+        Ok(Server { shared, listener, endpoint, address, control, core, workers, admin, nodes, zxid })
     }
 
     /// Where it listens.
@@ -184,8 +204,8 @@ impl Server {
         self.zxid
     }
 
-    /// Serves until SIGTERM, SIGINT or SIGHUP, then stops in good order.
-    pub fn run(mut self) -> Result<(), StartError> {
+    /// Serves until SIGTERM or SIGINT, then stops in good order. `hangup` says what SIGHUP means.
+    pub fn run(mut self, mut hangup: impl FnMut() -> Hangup) -> Result<(), StartError> {
         let failed = |what| move |source| StartError::System { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -197,11 +217,18 @@ impl Server {
             let mut term = signal(SignalKind::terminate())?;
             let mut int = signal(SignalKind::interrupt())?;
             let mut hup = signal(SignalKind::hangup())?;
-            tokio::select! {
-                r = accept::accept(listener, endpoint, shared) => r,
-                _ = term.recv() => Ok(()),
-                _ = int.recv() => Ok(()),
-                _ = hup.recv() => Ok(()),
+            let mut accepting = std::pin::pin!(accept::accept(listener, endpoint, Arc::clone(&shared)));
+            loop {
+                tokio::select! {
+                    r = &mut accepting => break r,
+                    _ = term.recv() => break Ok(()),
+                    _ = int.recv() => break Ok(()),
+                    _ = hup.recv() => match hangup() {
+                        Hangup::Stop => break Ok(()),
+                        Hangup::Take(config) => shared.take(&config),
+                        Hangup::Ignore => {}
+                    },
+                }
             }
         });
         drop(runtime);
@@ -225,7 +252,30 @@ impl Server {
         // The queue may be full of wake-ups, but the core reads it.
         self.control.send(Control::Stop).expect("the core ends only when it is told");
         self.core.join().expect("a panic aborts the process");
+        self.admin.stop();
     }
+}
+
+/// Recovers the data and notes how long that took.
+fn recover(
+    config: &Config,
+    meters: &StartMeters,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Recovered, StorageError> {
+    let begun = Instant::now();
+    let mut replay = None;
+    let recovered = recovery::recover(config, &mut |p| {
+        if matches!(p, Progress::ReplayingLog { .. }) {
+            replay.get_or_insert_with(Instant::now);
+        }
+        progress(p);
+    })?;
+    let replay = replay.map_or(Duration::ZERO, |at| at.elapsed());
+    meters.database.time(begun.elapsed());
+    meters.base.time(begun.elapsed().saturating_sub(replay));
+    meters.replay.time(replay);
+    meters.replayed.record(recovered.replayed);
+    Ok(recovered)
 }
 
 /// The others get what this member has, and a leader's place, before its clients go.
@@ -244,8 +294,42 @@ fn workers(options: Options) -> usize {
     options.workers.unwrap_or_else(cores).clamp(1, limits::WORKERS)
 }
 
+/// What SIGHUP means at the moment.
+#[derive(Debug)]
+pub enum Hangup {
+    /// The terminal has gone: stop.
+    Stop,
+    /// Take over what of this may change without a restart: [`zk_config::keys::LIVE`].
+    Take(Box<Config>),
+    /// Nothing: what was read is not valid.
+    Ignore,
+}
+
+/// Whether a server would start with a configuration, as far as that can be told without its data and
+/// its ports. [`Server::start`] begins with the same.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    Plan::of(config).map(drop)
+}
+
+/// What a configuration makes of a server.
+struct Plan<'c> {
+    endpoint: &'c Endpoint,
+    pipeline: PipelineConfig,
+    identity: Option<ensemble::Identity>,
+}
+
+impl<'c> Plan<'c> {
+    fn of(config: &'c Config) -> Result<Self, StartError> {
+        Ok(Self {
+            endpoint: port(config)?,
+            pipeline: pipeline_config(config),
+            identity: ensemble::Identity::of(config)?,
+        })
+    }
+}
+
 /// What this version does not do is refused, not ignored.
-fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
+fn port(config: &Config) -> Result<&Endpoint, StartError> {
     let refuse = |text: &str| Err(StartError::Unsupported(text.to_owned()));
     if config.connections.secure_client.is_some() {
         return refuse("secureClientPort is not supported by this version; use clientPort");
@@ -256,7 +340,7 @@ fn check(config: &Config) -> Result<&zk_config::Endpoint, StartError> {
     }
 }
 
-fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
+fn pipeline_config(config: &Config) -> PipelineConfig {
     let (auth, tree) = (&config.auth, &config.tree);
     let digest_alg = match auth.digest_algorithm {
         DigestAlgorithm::Md5 => DigestAlg::Md5,
@@ -269,10 +353,8 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         DigestAlgorithm::Sha3Bits256 => DigestAlg::Sha3_256,
         DigestAlgorithm::Sha3Bits384 => DigestAlg::Sha3_384,
         DigestAlgorithm::Sha3Bits512 => DigestAlg::Sha3_512,
-        DigestAlgorithm::Sha512Half224 | DigestAlgorithm::Sha512Half256 => {
-            let text = "DigestAuthenticationProvider.digestAlg: SHA-512/224 and SHA-512/256 are not supported by this version";
-            return Err(StartError::Unsupported(text.to_owned()));
-        }
+        DigestAlgorithm::Sha512Half224 => DigestAlg::Sha512_224,
+        DigestAlgorithm::Sha512Half256 => DigestAlg::Sha512_256,
     };
     let policy = AuthPolicy {
         skip_acl: auth.skip_acl,
@@ -284,12 +366,11 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
     };
     let never_used =
         tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-    Ok(PipelineConfig {
+    PipelineConfig {
         tick_ms: millis(config.sessions.tick_time),
         first_session: {
-            // The server's number is the top byte. ref: SessionTrackerImpl.initializeNextSessionId.
             let server = config.ensemble.my_id.filter(|_| config.ensemble.is_distributed()).unwrap_or(1);
-            SessionId::first(server.to_le_bytes()[0], u64::try_from(clock::wall()).unwrap_or(0))
+            first_session(server.to_le_bytes()[0])
         },
         policy,
         local_sessions: config.sessions.local,
@@ -302,15 +383,16 @@ fn pipeline_config(config: &Config) -> Result<PipelineConfig, StartError> {
         container_check_ms: millis(tree.container_check_interval),
         container_max_per_minute: tree.container_max_per_minute,
         container_max_never_used_ms: never_used,
-    })
+    }
 }
 
-fn millis(d: Duration) -> u64 {
+/// Whole milliseconds.
+pub(crate) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn settings(config: &Config) -> Settings {
-    let (limits, connections, sessions) = (&config.limits, &config.connections, &config.sessions);
+    let (connections, sessions) = (&config.connections, &config.sessions);
     let timeout = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
     let version_dir = |dir: &std::path::Path| {
         let dir = dir.join("version-2");
@@ -318,28 +400,28 @@ fn settings(config: &Config) -> Settings {
     };
     let (data_dir, log_dir) =
         (version_dir(&config.storage.data_dir), version_dir(&config.storage.data_log_dir));
-    let outstanding = match limits.throttle.max_requests {
-        0 => limits.global_outstanding,
-        n => n.min(limits.global_outstanding),
-    };
     Settings {
-        max_frame: limits.jute_max_buffer as usize,
+        max_frame: config.limits.jute_max_buffer as usize,
         local_sessions: sessions.local && config.ensemble.is_distributed(),
         min_timeout: timeout(sessions.min_timeout),
         max_timeout: timeout(sessions.max_timeout),
         sessionless_ms: millis(connections.sessionless_timeout),
-        max_per_address: connections.max_per_address,
-        max_total: connections.max_total,
-        outstanding_limit: outstanding as usize,
-        large_threshold: limits.large_request_threshold.map(|t| t as usize),
-        large_max: limits.large_request_max_bytes,
         enforced: config.auth.enforced_schemes.clone(),
         sasl: config.auth.sasl.clone(),
         listen_backlog: connections.listen_backlog,
         keep_alive: connections.tcp_keep_alive,
+        compression: recovery::compression(config),
         data_dir,
         log_dir,
-        words: Whitelist::parse(config.admin.words.as_deref(), config.admin.read_only_mode),
+        audit: config.log.audit,
+        prometheus: config.admin.prometheus.is_some(),
+        initial_configuration: config
+            .file
+            .as_ref()
+            .filter(|_| !config.ensemble.is_distributed())
+            .and_then(|file| std::fs::read_to_string(file).ok())
+            .map(|text| zk_config::without_secrets(&text)),
+        properties: config.properties.iter().map(|(k, s)| (k.clone(), s.shown().to_owned())).collect(),
         version: version(),
     }
 }

@@ -1,6 +1,6 @@
 //! What the threads of a server share: the tree, the settings, a few counters.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,16 +10,19 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use zab::config::EnsembleConfig;
-use zk_admin::{Version, Whitelist};
-use zk_config::Endpoint;
+use zk_admin::Version;
 use zk_config::config::Sasl;
+use zk_config::{Config, Endpoint};
 use zk_pipeline::{AuthPolicy, Input};
 use zk_proto::{AuthId, PeerId, SessionId};
+use zk_storage::Compression;
 use zk_tree::Tree;
 use zk_tree::watch::Interest;
 
 use crate::core_loop::Control;
 use crate::inbox::Inbox;
+use crate::live::Live;
+use crate::meters::{Meters, WorkerMeters};
 use crate::throttle::Throttle;
 use crate::worker::ToWorker;
 
@@ -36,16 +39,6 @@ pub struct Settings {
     pub max_timeout: i32,
     /// `nio.sessionlessCnxnTimeout`, ms.
     pub sessionless_ms: u64,
-    /// `maxClientCnxns`; 0 is no limit.
-    pub max_per_address: u32,
-    /// `maxCnxns`; 0 is no limit.
-    pub max_total: u32,
-    /// `globalOutstandingLimit`, and `request_throttle_max_requests` if that is lower.
-    pub outstanding_limit: usize,
-    /// `largeRequestThreshold`; `None` is off.
-    pub large_threshold: Option<usize>,
-    /// `largeRequestMaxBytes`.
-    pub large_max: u64,
     /// `enforce.auth.schemes`; empty is off.
     pub enforced: BTreeSet<String>,
     /// How clients log in by SASL; `None`: they get an empty answer, as in Java.
@@ -54,14 +47,22 @@ pub struct Settings {
     pub listen_backlog: Option<u32>,
     /// `clientTcpKeepAlive`.
     pub keep_alive: bool,
+    /// How snapshots are packed.
+    pub compression: Compression,
     /// Directories whose sizes `dirs` prints.
     pub data_dir: PathBuf,
     /// The same of the log.
     pub log_dir: PathBuf,
-    /// Who may use which word.
-    pub words: Whitelist,
+    /// `audit.enable`.
+    pub audit: bool,
     /// What the words call the version.
     pub version: Version,
+    /// Whether `mntr` prints what it prints in Java with the Prometheus provider.
+    pub prometheus: bool,
+    /// The text of the configuration file, without secrets.
+    pub initial_configuration: Option<String>,
+    /// The system properties, without secrets.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// Whether clients are served.
@@ -106,6 +107,8 @@ pub struct WorkerHandle {
     pub inbox: Arc<Inbox<ToWorker>>,
     /// What its connections wait for.
     pub interest: Arc<Interest>,
+    /// What it measures.
+    pub meters: Arc<WorkerMeters>,
 }
 
 /// Everything shared.
@@ -117,6 +120,8 @@ pub struct Shared {
     pub last_zxid: AtomicI64,
     /// Settings.
     pub settings: Settings,
+    /// Settings that change while the server runs.
+    pub live: Live,
     /// What `conf` prints.
     pub conf: RwLock<zk_admin::status::Conf>,
     /// Where clients connect.
@@ -129,6 +134,10 @@ pub struct Shared {
     pub to_core: Sender<Vec<Input>>,
     /// Everything else for the core.
     pub control: Sender<Control>,
+    /// What the other threads measure.
+    pub meters: Arc<Meters>,
+    /// Bytes of changes that the mirror has not written.
+    pub mirror_lag: Arc<AtomicUsize>,
     /// Requests in the core. ref: ZooKeeperServer.requestsInProcess.
     pub outstanding: AtomicUsize,
     /// Bytes of large requests in the core.
@@ -171,6 +180,13 @@ impl Shared {
             *now = endpoint;
             moved
         });
+    }
+
+    /// Takes over what may change without a restart.
+    pub fn take(&self, config: &Config) {
+        self.live.take(config);
+        self.throttle.lock().configure(&config.connections.throttle);
+        self.conf.write().max_client_cnxns = config.connections.max_per_address;
     }
 
     /// Whether clients are served.

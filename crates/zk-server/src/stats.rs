@@ -80,10 +80,12 @@ pub struct Totals {
     pub sessionless: u64,
     /// Connections closed because of too many large requests.
     pub large_rejected: u64,
-    /// Connections closed because they did not take their events.
-    pub overflowed: u64,
     /// Sessions that came back on a new connection.
     pub revalidated: u64,
+    /// Connect requests while nobody was served.
+    pub not_serving: u64,
+    /// Replies to connections that had gone.
+    pub stale_replies: u64,
 }
 
 impl Totals {
@@ -96,8 +98,9 @@ impl Totals {
         self.dropped += other.dropped;
         self.sessionless += other.sessionless;
         self.large_rejected += other.large_rejected;
-        self.overflowed += other.overflowed;
         self.revalidated += other.revalidated;
+        self.not_serving += other.not_serving;
+        self.stale_replies += other.stale_replies;
     }
 }
 

@@ -35,6 +35,13 @@ impl Throttle {
         }
     }
 
+    /// Goes on with other settings. A bucket that was off begins full.
+    pub fn configure(&mut self, config: &ConnectionThrottle) {
+        let size = i64::from(config.tokens);
+        self.tokens = if self.is_off() { size } else { self.tokens.min(size) };
+        self.config = config.clone();
+    }
+
     /// Whether it ever refuses.
     pub fn is_off(&self) -> bool {
         self.config.tokens == 0
@@ -115,6 +122,15 @@ mod tests {
         assert!(!t.pass(Kind::New, 9, 0.5));
         assert!(t.pass(Kind::New, 10, 0.5));
         assert!(!t.pass(Kind::New, 10, 0.5));
+    }
+
+    #[test]
+    fn another_size_counts_at_once() {
+        let mut t = Throttle::new(&config(0), 0);
+        t.configure(&config(1));
+        assert!(t.pass(Kind::New, 0, 0.5) && !t.pass(Kind::New, 0, 0.5));
+        t.configure(&config(0));
+        assert!(t.pass(Kind::New, 0, 0.5));
     }
 
     #[test]

@@ -15,12 +15,14 @@ use tokio::task::LocalSet;
 use zk_admin::status::{Client, ClientId, ClientSession};
 use zk_admin::{Needs, names};
 use zk_pipeline::{ConnId, Input, Output, read, reply};
-use zk_proto::{Perms, SessionId};
+use zk_proto::client::EventType;
+use zk_proto::{OpCode, Perms, SessionId, Xid};
 use zk_tree::watch::{Interest, WatchCounts, WatchTable};
 use zk_tree::{Fired, is_open};
 
 use crate::conn::{Conn, Phase};
 use crate::inbox::Inbox;
+use crate::meters::WorkerMeters;
 use crate::shared::{Admitted, Heard, Serving, Shared};
 use crate::stats::{ConnStats, Totals, WorkerStats};
 use crate::{clock, limits};
@@ -116,6 +118,8 @@ pub struct Worker {
     /// Watches of its connections, by slot.
     pub watches: RefCell<WatchTable>,
     interest: Arc<Interest>,
+    /// What it measures.
+    pub meters: Arc<WorkerMeters>,
     /// Where sockets are read into.
     pub read_buffer: RefCell<Vec<u8>>,
     scratch: RefCell<BytesMut>,
@@ -129,6 +133,8 @@ pub struct Worker {
     /// New connections in the order of their coming, until they must have a session.
     sessionless: RefCell<VecDeque<(u64, ConnId)>>,
     accepted: Notify,
+    /// When a slow request was last logged, and how many were not since.
+    slow: Cell<(u64, u64)>,
     stop: Cell<bool>,
     stopped: Notify,
 }
@@ -139,6 +145,7 @@ impl Worker {
     fn new(index: u8, shared: Arc<Shared>) -> Rc<Self> {
         let handle = &shared.workers[usize::from(index)];
         let (inbox, interest) = (Arc::clone(&handle.inbox), Arc::clone(&handle.interest));
+        let meters = Arc::clone(&handle.meters);
         Rc::new(Self {
             index,
             inbox,
@@ -146,6 +153,7 @@ impl Worker {
             slots: RefCell::default(),
             watches: RefCell::new(WatchTable::new(Arc::clone(&interest))),
             interest,
+            meters,
             read_buffer: RefCell::new(vec![0; limits::READ_BUFFER]),
             scratch: RefCell::default(),
             to_core: RefCell::default(),
@@ -157,6 +165,7 @@ impl Worker {
             totals: Cell::default(),
             sessionless: RefCell::default(),
             accepted: Notify::new(),
+            slow: Cell::default(),
             stop: Cell::new(false),
             stopped: Notify::new(),
             shared,
@@ -201,7 +210,7 @@ impl Worker {
     pub fn drain(self: &Rc<Self>) {
         let mut batch = self.spare.take();
         if self.inbox.take(&mut batch) {
-            let now = clock::mono();
+            let now = clock::micros();
             for message in batch.drain(..) {
                 self.take(message, now);
             }
@@ -209,9 +218,11 @@ impl Worker {
         self.spare.replace(batch);
     }
 
-    fn take(self: &Rc<Self>, message: ToWorker, now: u64) {
+    /// `micros` is the time, monotonic and in microseconds.
+    fn take(self: &Rc<Self>, message: ToWorker, micros: u64) {
+        let now = micros / 1000;
         match message {
-            ToWorker::Output(output) => self.output(output, now),
+            ToWorker::Output(output) => self.output(output, micros),
             ToWorker::Session { conn, session, timeout, heard, read_only } => match self.conn(conn) {
                 Some(c) => {
                     c.settle(session, timeout, heard, read_only);
@@ -263,14 +274,14 @@ impl Worker {
         self.shared.serving() == Serving::Held
     }
 
-    fn output(self: &Rc<Self>, output: Output, now: u64) {
+    fn output(self: &Rc<Self>, output: Output, micros: u64) {
         match output {
             Output::Event(fired) => self.event(&fired),
             Output::Reply { conn, frames, watches, close } => {
                 let Some(c) = self.conn(conn) else {
                     // The core counted them for a connection that has left.
                     watches.iter().for_each(|(kind, path)| self.interest.remove(*kind, path));
-                    return;
+                    return self.count(|t| t.stale_replies += 1);
                 };
                 let mut table = self.watches.borrow_mut();
                 for (kind, path) in &watches {
@@ -278,7 +289,7 @@ impl Worker {
                 }
                 drop(table);
                 let mut i = c.inner.borrow_mut();
-                c.answered(&mut i, &frames, now);
+                c.answered(&mut i, &frames, micros);
                 i.out.extend_from_slice(&frames);
                 i.closing |= close;
                 drop(i);
@@ -296,7 +307,7 @@ impl Worker {
                 let mut frame = BytesMut::new();
                 read::watch_answer(&mut frame, xid, zxid, found);
                 let mut i = c.inner.borrow_mut();
-                c.answered(&mut i, &frame, now);
+                c.answered(&mut i, &frame, micros);
                 i.out.extend_from_slice(&frame);
                 drop(i);
                 self.mark(&c);
@@ -327,6 +338,13 @@ impl Worker {
         if targets.is_empty() {
             return;
         }
+        let meter = match fired.event {
+            EventType::NodeCreated => &self.meters.created,
+            EventType::NodeDeleted => &self.meters.deleted,
+            EventType::NodeDataChanged => &self.meters.changed,
+            _ => &self.meters.children,
+        };
+        meter.record(targets.len() as u64);
         let mut frame = BytesMut::with_capacity(64 + fired.path.len());
         reply::event(&mut frame, fired);
         let everybody = is_open(&fired.acl);
@@ -344,7 +362,7 @@ impl Worker {
             if i.event_bytes > limits::EVENT_BYTES {
                 tracing::warn!(peer = %c.peer, session = %i.session, "client does not read its events, connection closed");
                 i.dead = true;
-                self.count(|t| t.overflowed += 1);
+                self.meters.overflowed.add(1);
             }
             drop(i);
             self.mark(&c);
@@ -536,6 +554,18 @@ impl Worker {
         if large > 0 {
             self.shared.large_bytes.fetch_sub(large, Ordering::Relaxed);
         }
+    }
+
+    /// A request took long. When the disk stands still all do: one line a second is enough.
+    pub fn slow(&self, peer: SocketAddr, session: SessionId, xid: Xid, op: OpCode, ms: u64) {
+        let (last, left_out) = self.slow.get();
+        let now = clock::mono();
+        if last != 0 && now < last + limits::SLOW_PAUSE_MS {
+            return self.slow.set((last, left_out + 1));
+        }
+        self.slow.set((now, 0));
+        let op = names::last_operation(op.to_i32());
+        tracing::warn!(%peer, %session, xid = xid.0, op, ms, left_out, "slow request");
     }
 
     /// Changes the counters since the start.

@@ -82,6 +82,6 @@ pub use retention::{purge, purge_files};
 pub use snap_stream::{SnapLoader, stream_mirror, stream_tree};
 pub use snapshot_file::{
     Compression, LoadedSnapshot, SnapshotDigest, SnapshotEnd, SnapshotSink, SnapshotWriter, find_snapshots,
-    load, load_newest, read_snapshot, write_tree,
+    load, load_foreign, load_newest, read_snapshot, write_tree,
 };
 pub use transfer::{export, import};

@@ -8,6 +8,7 @@
 //! - [`vectors`]: bytes captured from the reference.
 //! - [`request`], [`reply`]: bodies of requests and of replies.
 //! - [`raw`]: a blocking client that sends and receives frames.
+//! - [`http`]: requests to admin ports.
 //! - [`process`]: a Java server or zkd as a child process.
 //! - [`ensemble`]: several of them that form one ensemble.
 //! - [`tree`]: everything a client can read of a server, for comparison.
@@ -20,6 +21,7 @@ pub mod crash;
 pub mod diff;
 pub mod ensemble;
 pub mod history;
+pub mod http;
 pub mod net;
 pub mod process;
 pub mod raw;

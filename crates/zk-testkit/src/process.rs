@@ -114,20 +114,28 @@ pub trait Launcher: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Java;
 
+/// The reference with what its admin port and its page for Prometheus need.
+#[derive(Debug)]
+pub struct JavaWithAdmin;
+
 /// zkd.
 #[derive(Debug)]
 pub struct Zkd;
 
 /// The jars of the reference as a class path.
 pub fn java_class_path() -> anyhow::Result<String> {
-    let file = match std::env::var_os("ZKD_JAVA_CLASSPATH") {
+    class_path("ZKD_JAVA_CLASSPATH", "zookeeper-3.9.4.classpath")
+}
+
+fn class_path(variable: &str, name: &str) -> anyhow::Result<String> {
+    let file = match std::env::var_os(variable) {
         Some(f) => PathBuf::from(f),
         None => {
             let cache = match std::env::var_os("XDG_CACHE_HOME") {
                 Some(c) => PathBuf::from(c),
                 None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
             };
-            cache.join("zkd/compat/zookeeper-3.9.4.classpath")
+            cache.join("zkd/compat").join(name)
         }
     };
     let text = fs::read_to_string(&file).with_context(|| {
@@ -145,20 +153,35 @@ impl Launcher for Java {
     }
 
     fn command(&self, zoo_cfg: &Path, config: &Config) -> anyhow::Result<Command> {
-        let dir = zoo_cfg.parent().context("zoo.cfg has no directory")?;
-        let mut command = java(dir, &config.verbose)?;
-        command
-            .arg("-Xmx384m")
-            .args(config.flags())
-            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
-            .arg(zoo_cfg);
-        Ok(command)
+        java_server(&java_class_path()?, zoo_cfg, config)
     }
+}
+
+impl Launcher for JavaWithAdmin {
+    fn name(&self) -> &'static str {
+        "java"
+    }
+
+    fn command(&self, zoo_cfg: &Path, config: &Config) -> anyhow::Result<Command> {
+        let class_path = class_path("ZKD_JAVA_ADMIN_CLASSPATH", "zookeeper-admin-3.9.4.classpath")?;
+        java_server(&class_path, zoo_cfg, config)
+    }
+}
+
+fn java_server(class_path: &str, zoo_cfg: &Path, config: &Config) -> anyhow::Result<Command> {
+    let dir = zoo_cfg.parent().context("zoo.cfg has no directory")?;
+    let mut command = java(class_path, dir, &config.verbose)?;
+    command
+        .arg("-Xmx384m")
+        .args(config.flags())
+        .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
+        .arg(zoo_cfg);
+    Ok(command)
 }
 
 /// The reference's JVM, quick to start, without its main class. `dir` takes the settings of
 /// its log, which goes to the standard output: warnings, and more of the `verbose` classes.
-fn java(dir: &Path, verbose: &[&str]) -> anyhow::Result<Command> {
+fn java(class_path: &str, dir: &Path, verbose: &[&str]) -> anyhow::Result<Command> {
     // Without it logback logs everything.
     let logback = dir.join("logback.xml");
     let verbose: String =
@@ -177,7 +200,7 @@ fn java(dir: &Path, verbose: &[&str]) -> anyhow::Result<Command> {
     command
         .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData"])
         .arg(format!("-Dlogback.configurationFile={}", logback.display()))
-        .args(["-cp", &java_class_path()?]);
+        .args(["-cp", class_path]);
     Ok(command)
 }
 
@@ -189,7 +212,7 @@ pub fn zk_cli(addr: SocketAddr, lines: &[String]) -> anyhow::Result<String> {
 /// The same with system properties, each as `name=value`.
 pub fn zk_cli_with(addr: SocketAddr, properties: &[String], lines: &[String]) -> anyhow::Result<String> {
     let dir = tempfile::tempdir()?;
-    let mut child = java(dir.path(), &[])?
+    let mut child = java(&java_class_path()?, dir.path(), &[])?
         .args(properties.iter().map(|p| format!("-D{p}")))
         .args(["org.apache.zookeeper.ZooKeeperMain", "-waitforconnection", "-server", &addr.to_string()])
         .stdin(Stdio::piped())

@@ -24,12 +24,15 @@ pub struct Effects {
     pub fired: Vec<Fired>,
     /// What the mirror must write again.
     pub touched: Touched,
+    /// Nodes that went with their session, and whether they were still there.
+    pub ended: Vec<(SessionId, String, bool)>,
 }
 
 impl Effects {
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.fired.clear();
+        self.ended.clear();
         self.touched.paths.clear();
         self.touched.acls.clear();
         self.touched.sessions.clear();
@@ -424,12 +427,15 @@ impl Tree {
             fx.touched.sessions.insert(h.session);
         }
         for path in listed {
-            if self.delete(path, h.zxid, fx).is_err() {
+            let deleted = self.delete(path, h.zxid, fx).is_ok();
+            if !deleted {
                 tracing::debug!(path, session = %h.session, "an ephemeral is gone already");
             }
+            fx.ended.push((h.session, path.clone(), deleted));
         }
         for path in self.ephemerals_of(h.session) {
             self.delete(&path, h.zxid, fx).expect("an owned node exists and has a parent");
+            fx.ended.push((h.session, path, true));
         }
     }
 

@@ -155,6 +155,9 @@ impl Prefixes {
     pub fn remove(&mut self, prefix: &str) {
         self.0.remove(prefix);
     }
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
     /// The longest one that covers the path, component by component.
     /// ref: PathTrie.findMaxPrefix.
     pub fn longest(&self, path: &str) -> Option<&str> {

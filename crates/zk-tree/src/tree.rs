@@ -279,6 +279,14 @@ impl Tree {
         Some(Quota::new(prefix, text(&limits_path(prefix)), text(&stats_path(prefix))))
     }
 
+    /// All quotas, in order of their prefixes.
+    pub fn quotas(&self) -> impl Iterator<Item = Quota> {
+        let text = |path: &str| self.get(path).and_then(Node::data);
+        self.quotas
+            .iter()
+            .map(move |prefix| Quota::new(prefix, text(&limits_path(prefix)), text(&stats_path(prefix))))
+    }
+
     /// The access control list with this id, if a node has it.
     pub fn acl_list(&self, id: i64) -> Option<&AclList> {
         self.acls.get(id)

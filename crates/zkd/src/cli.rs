@@ -13,6 +13,9 @@ Without a command the arguments are those of `serve`, as for Java's server.
 Environment: SERVER_JVMFLAGS and JVMFLAGS (-Dname=value sets ZooKeeper's system
 properties), ZKD_LOG or RUST_LOG (level of messages: error, warn, info, debug).
 
+Signals: SIGTERM and SIGINT stop; SIGHUP reads the zoo.cfg again and takes over log level, limits and the
+list of four-letter words (it stops a server that was started in a terminal which has gone).
+
 Exit codes: 0 stopped on request, 1 unexpected, 2 arguments or configuration,
 3 data directory unusable, 4 port cannot be opened, 10 disk failed while running.
 `zkd status`: 5 something is wrong, 6 nobody serves.";
@@ -49,6 +52,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Talk to a server, with zkCli's commands
     Cli(ClientArgs),
+    /// Entry point of the container image: makes a zoo.cfg from ZOO_* variables and runs a command
+    DockerEntry(DockerArgs),
+    /// Health check of the container image: whether the server beside serves clients
+    DockerHealth,
 }
 
 #[derive(Debug, Subcommand)]
@@ -219,6 +226,13 @@ pub struct ClientArgs {
     pub arguments: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct DockerArgs {
+    /// The command [default: zkServer.sh start-foreground, which serves]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
 /// Which data directory.
 #[derive(Debug, Args)]
 pub struct DataArgs {
@@ -267,10 +281,13 @@ pub enum Packing {
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Read a zoo.cfg as the server would, and say what it thinks of it
+    /// Read a zoo.cfg as the server would, and say what each line does; exit code 2 if it would not start
     Check {
         /// The zoo.cfg
         file: PathBuf,
+        /// For programs
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -282,6 +299,16 @@ pub struct ServeArgs {
     /// Threads for connections [default: one for each processor]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
+    /// How messages are written; zkd.log.format in the file counts more
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
+}
+
+/// As zkd.log.format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
 }
 
 #[cfg(test)]

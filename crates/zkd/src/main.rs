@@ -1,9 +1,12 @@
 //! The zkd binary: arguments, logs, exit codes.
 
 mod backup;
+mod check;
 mod cli;
 mod client;
+mod docker;
 mod inspect;
+mod notify;
 mod out;
 mod progress;
 mod serve;
@@ -59,12 +62,14 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Import(args)) => transfer::import(&args),
         Some(Command::Export(args)) => transfer::export(&args),
-        Some(Command::Config(ConfigCommand::Check { file })) => serve::check(&file),
+        Some(Command::Config(ConfigCommand::Check { file, json })) => check::run(&file, json),
         Some(Command::Inspect(command)) => inspect::run(&command),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => backup::restore(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Cli(args)) => client::run(&args),
+        Some(Command::DockerEntry(args)) => docker::entry(&args.command),
+        Some(Command::DockerHealth) => docker::health(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,36 +1,35 @@
-//! `zkd serve` and `zkd config check`.
+//! `zkd serve`.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
-use zk_config::{Config, Env, Level, Loaded, Note};
-use zk_server::{Options, Server, StartError};
+use tracing::{error, info, warn};
+use zk_config::config::LogFormat;
+use zk_config::{Config, Env, Level, Loaded, Note, lines};
+use zk_server::{Hangup, Options, Server, StartError, audit, logs};
 
-use crate::cli::ServeArgs;
+use crate::cli::{Format, ServeArgs};
 use crate::progress::Terminal;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, notify};
 
 /// Runs a server until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let start = Instant::now();
-    log_to_stderr();
+    let loaded = load(&args.arguments).map_err(|e| Failure::new(Exit::Invalid, e))?;
+    log_as(args, &loaded.config);
     raise_descriptors();
     zk_server::huge_pages(false);
-    let Loaded { config, notes } = load(&args.arguments).map_err(|e| Failure::new(Exit::Invalid, e))?;
-    for Note { level, origin, text } in &notes {
-        let place = origin.as_ref().map_or_else(String::new, |o| format!("{o}: "));
-        match level {
-            Level::Warn => warn!("{place}{text}"),
-            Level::Info => info!("{place}{text}"),
-        }
-    }
+    tell(&loaded.notes);
+    let config = &loaded.config;
     let mut terminal = Terminal::new();
     let options = Options { workers: args.workers };
-    let started = Server::start(&config, options, &mut |p| terminal.show(p));
+    let started = Server::start(config, options, &mut |p| terminal.show(p));
     drop(terminal);
+    if config.log.audit {
+        audit::start(started.is_ok());
+    }
     let server = started.map_err(failure)?;
     info!(
         data = %config.storage.data_dir.display(),
@@ -40,24 +39,61 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         server.address(),
         start.elapsed().as_millis()
     );
-    server.run().map_err(failure)?;
+    notify::tell("READY=1");
+    let mut current = loaded.clone();
+    let ended = server.run(|| hangup(&args.arguments, &mut current));
+    if config.log.audit {
+        audit::stop();
+    }
+    ended.map_err(failure)?;
     info!("stopped");
     Ok(())
 }
 
-/// Says what the server thinks of a file.
-pub fn check(file: &Path) -> Result<(), Failure> {
-    let loaded = Config::load(file, &env()).map_err(|e| Failure::new(Exit::Invalid, e))?;
-    for note in &loaded.notes {
-        let level = match note.level {
-            Level::Warn => "warning",
-            Level::Info => "note",
-        };
-        println!("{level}: {note}");
+/// Reads the configuration again. What is wrong in it leaves everything as it is.
+fn hangup(arguments: &[String], current: &mut Loaded) -> Hangup {
+    if std::io::stderr().is_terminal() {
+        return Hangup::Stop;
     }
-    let warnings = loaded.notes.iter().filter(|n| n.level == Level::Warn).count();
-    println!("{}: valid, {warnings} warnings", file.display());
-    Ok(())
+    let new = match load(arguments) {
+        Ok(new) => new,
+        Err(e) => {
+            error!("the configuration stays as it is: {e}");
+            return Hangup::Ignore;
+        }
+    };
+    if new.config.log.level != current.config.log.level {
+        let level = new.config.log.level.clone().unwrap_or_else(level_of_environment);
+        if let Err(e) = logs::set_level(&level) {
+            error!("the log level stays as it is: {e}");
+        }
+    }
+    let later = lines::need_restart(&current.lines, &new.lines);
+    if later.is_empty() {
+        info!("the configuration was read again");
+    } else {
+        warn!(
+            "the configuration was read again; these keys count from the next start on: {}",
+            later.join(", ")
+        );
+    }
+    // What is running is still what was there before of the keys that need a restart.
+    let running = std::mem::take(&mut current.lines);
+    let needs = |l: &zk_config::Line| !l.live;
+    let lines =
+        running.into_iter().filter(needs).chain(new.lines.iter().filter(|l| l.live).cloned()).collect();
+    *current = Loaded { lines, ..new };
+    Hangup::Take(Box::new(current.config.clone()))
+}
+
+fn tell(notes: &[Note]) {
+    for Note { level, origin, text } in notes {
+        let place = origin.as_ref().map_or_else(String::new, |o| format!("{o}: "));
+        match level {
+            Level::Warn => warn!("{place}{text}"),
+            Level::Info => info!("{place}{text}"),
+        }
+    }
 }
 
 /// The part of the environment that configures.
@@ -83,17 +119,17 @@ fn failure(error: StartError) -> Failure {
     Failure::new(exit, error)
 }
 
-fn log_to_stderr() {
+fn log_as(args: &ServeArgs, config: &Config) {
+    let format = config.log.format.unwrap_or(match args.log_format {
+        Format::Text => LogFormat::Text,
+        Format::Json => LogFormat::Json,
+    });
+    logs::start(format, &config.log.level.clone().unwrap_or_else(level_of_environment));
+}
+
+fn level_of_environment() -> String {
     let level = std::env::var("ZKD_LOG").or_else(|_| std::env::var("RUST_LOG"));
-    let filter =
-        EnvFilter::try_new(level.as_deref().unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(ansi)
-        .init();
+    level.unwrap_or_else(|_| "info".to_owned())
 }
 
 /// A connection is a descriptor; the usual soft limit of 1024 is for programs

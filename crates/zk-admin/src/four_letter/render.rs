@@ -4,8 +4,8 @@ use std::fmt::{Display, Write as _};
 
 use crate::{
     four_letter::Word,
-    java, names,
-    status::{Client, Conf, ConfMember, Expiry, Gauges, Metric, Mode, Serving, Sessions, Status},
+    java, monitor, names,
+    status::{Client, Conf, ConfMember, Expiry, Mode, Serving, Sessions, Status},
 };
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
@@ -231,78 +231,17 @@ fn buckets<T>(out: &mut Out, expiry: &Expiry<T>, print: impl Fn(&T) -> String) {
     }
 }
 
-/// The first lines in Java's order, the rest in the order of a stand-alone server's answer; Java
-/// promises none. (ref: MonitorCommand, DefaultMetricsProvider.dump)
+/// (ref: MonitorCommand)
 fn monitor(out: &mut Out, status: &Status, serving: &Serving) {
-    let mut put = |name: &str, value: &dyn Display| out.line(format_args!("zk_{name}\t{value}"));
-    let Gauges { client_response_sizes: replies, member, .. } = &serving.gauges;
-    let gauges = &serving.gauges;
-    put(names::VERSION, &status.version);
-    put(names::SERVER_STATE, &serving.mode);
-    if let Some(member) = member {
-        put(names::PEER_STATE, &member.peer_state);
+    out.line(format_args!("zk_{}\t{}", names::VERSION, status.version));
+    out.line(format_args!("zk_{}\t{}", names::SERVER_STATE, serving.mode));
+    if let Some(member) = &serving.gauges.member {
+        out.line(format_args!("zk_{}\t{}", names::PEER_STATE, member.peer_state));
         if let Some(id) = member.observer_master_id {
-            put(names::OBSERVER_MASTER_ID, &id);
+            out.line(format_args!("zk_{}\t{id}", names::OBSERVER_MASTER_ID));
         }
     }
-    put(names::EPHEMERALS_COUNT, &gauges.ephemerals);
-    put(names::NUM_ALIVE_CONNECTIONS, &serving.connections);
-    put(names::AVG_LATENCY, &java::double(serving.latency.average));
-    put(names::OUTSTANDING_REQUESTS, &serving.outstanding);
-    put(names::ZNODE_COUNT, &serving.node_count);
-    put(names::GLOBAL_SESSIONS, &gauges.global_sessions);
-    put(names::NON_MTLS_REMOTE_CONN_COUNT, &gauges.non_mtls_remote_connections);
-    put(names::LAST_CLIENT_RESPONSE_SIZE, &replies.last);
-    put(names::PACKETS_SENT, &serving.sent);
-    put(names::PACKETS_RECEIVED, &serving.received);
-    put(names::MAX_CLIENT_RESPONSE_SIZE, &replies.max);
-    put(names::CONNECTION_DROP_PROBABILITY, &java::double(gauges.connection_drop_probability));
-    put(names::WATCH_COUNT, &gauges.watches);
-    put(names::AUTH_FAILED_COUNT, &gauges.auth_failed);
-    put(names::MIN_LATENCY, &serving.latency.min);
-    put(names::MAX_FILE_DESCRIPTOR_COUNT, &gauges.max_file_descriptors);
-    put(names::APPROXIMATE_DATA_SIZE, &gauges.approximate_data_size);
-    put(names::OPEN_FILE_DESCRIPTOR_COUNT, &gauges.open_file_descriptors);
-    put(names::LOCAL_SESSIONS, &gauges.local_sessions);
-    put(names::UPTIME, &gauges.uptime);
-    put(names::MAX_LATENCY, &serving.latency.max);
-    put(names::OUTSTANDING_TLS_HANDSHAKE, &gauges.outstanding_tls_handshakes);
-    put(names::MIN_CLIENT_RESPONSE_SIZE, &replies.min);
-    put(names::NON_MTLS_LOCAL_CONN_COUNT, &gauges.non_mtls_local_connections);
-    if let Some(member) = member {
-        put(names::QUORUM_SIZE, &member.quorum_size);
-        if let Some(observers) = &member.synced_observers {
-            put(names::SYNCED_OBSERVERS, observers);
-        }
-        if let Some(leader) = &member.leader {
-            put(names::LEARNERS, &leader.learners);
-            put(names::SYNCED_FOLLOWERS, &leader.synced_followers);
-            put(names::SYNCED_NON_VOTING_FOLLOWERS, &leader.synced_non_voting_followers);
-            put(names::PENDING_SYNCS, &leader.pending_syncs);
-            put(names::LEADER_UPTIME, &leader.uptime);
-            put(names::LAST_PROPOSAL_SIZE, &serving.proposal_sizes.last);
-            put(names::MAX_PROPOSAL_SIZE, &serving.proposal_sizes.max);
-            put(names::MIN_PROPOSAL_SIZE, &serving.proposal_sizes.min);
-        }
-    }
-    for metric in &serving.metrics {
-        put_metric(&mut put, metric);
-    }
-}
-
-fn put_metric(put: &mut dyn FnMut(&str, &dyn Display), metric: &Metric) {
-    match metric {
-        Metric::Counter { name, value } => put(name, value),
-        Metric::Keyed { name, key, value } => put(&format!("{key}_{name}"), value),
-        Metric::Summary { name, min, max, count, sum, quantiles } => {
-            put(&format!("avg_{name}"), &java::double(java::average(*sum, *count)));
-            put(&format!("min_{name}"), min);
-            put(&format!("max_{name}"), max);
-            put(&format!("cnt_{name}"), count);
-            put(&format!("sum_{name}"), sum);
-            for (label, value) in ["p50", "p95", "p99", "p999"].iter().zip(quantiles.iter().flatten()) {
-                put(&format!("{label}_{name}"), value);
-            }
-        }
+    for (name, value) in monitor::lines(serving) {
+        out.line(format_args!("zk_{name}\t{value}"));
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     names::{self, last_operation},
     status::{
         Client, ClientId, ClientSession, Conf, ConfMember, Directories, Expiry, Gauges, Latency,
-        LeaderGauges, MemberGauges, Metric, Mode, Serving, Sessions, Sizes, Status, Version, Watches,
+        LeaderGauges, MemberGauges, Metric, Mode, Seen, Serving, Sessions, Sizes, Status, Version, Watches,
     },
 };
 
@@ -566,14 +566,15 @@ fn mntr() {
     let metrics = vec![
         Metric::Counter { name: names::WATCH_BYTES, value: 0 },
         Metric::Keyed { name: names::QUOTA_COUNT_LIMIT_PER_NAMESPACE, key: "app".into(), value: 10 },
-        Metric::Summary { name: names::SNAPSHOTTIME, min: 1, max: 1, count: 1, sum: 1, quantiles: None },
+        Metric::Summary {
+            name: names::SNAPSHOTTIME,
+            seen: Seen { min: 1, max: 1, count: 1, sum: 1, ..Seen::default() },
+            advanced: false,
+        },
         Metric::Summary {
             name: names::READLATENCY,
-            min: 0,
-            max: 4,
-            count: 3,
-            sum: 4,
-            quantiles: Some([0, 4, 4, 4]),
+            seen: Seen { max: 4, count: 3, sum: 4, p90: 4, p95: 4, p99: 4, p999: 4, ..Seen::default() },
+            advanced: true,
         },
     ];
     check(

@@ -59,6 +59,8 @@ pub struct Needs {
     pub digests: bool,
     pub metrics: bool,
     pub environment: bool,
+    pub last_snapshot: bool,
+    pub member: bool,
 }
 
 impl Word {

@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use simd_adler32::adler32;
 use zk_proto::Zxid;
@@ -36,11 +37,19 @@ pub struct LogOptions {
     /// transactions, because it comes with a snapshot. Default 64 MiB less
     /// 4 KiB, so that a file is padded once.
     pub roll_bytes: u64,
+    /// A sync that takes longer is logged as a warning. Java property
+    /// `zookeeper.fsync.warningthresholdms`; default 1000 ms.
+    pub warn_after: Duration,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { preallocate: 64 << 20, force_sync: true, roll_bytes: (64 << 20) - 4096 }
+        Self {
+            preallocate: 64 << 20,
+            force_sync: true,
+            roll_bytes: (64 << 20) - 4096,
+            warn_after: Duration::from_secs(1),
+        }
     }
 }
 
@@ -211,9 +220,15 @@ impl LogWriter {
         }
         file.write_at(&self.pending, segment.written)?;
         if self.options.force_sync {
+            let start = Instant::now();
             file.sync()?;
             if fresh {
                 disk::sync_dir(&self.dir)?;
+            }
+            let took = start.elapsed();
+            if took > self.options.warn_after {
+                let (ms, bytes) = (took.as_millis(), self.pending.len());
+                tracing::warn!(ms, bytes, "slow sync of {}, every write waits for it", file.path().display());
             }
         }
         segment.written = end;

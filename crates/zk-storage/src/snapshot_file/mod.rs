@@ -167,6 +167,21 @@ pub fn load(path: &Path, options: TreeOptions, progress: &mut dyn FnMut(Progress
     Ok(tree)
 }
 
+/// Loads a snapshot that came from elsewhere, whatever zxid is in its name: the one in the file
+/// counts, and without it the file is refused. Ephemeral nodes of sessions that are not in it go.
+/// ref: ZKDatabase.deserializeSnapshot.
+pub fn load_foreign(path: &Path, options: TreeOptions) -> Result<Tree> {
+    let mut loader = Tree::load_start(options);
+    let end = read_snapshot(path, &mut loader, &mut |_| {})?;
+    let Some(zxid) = end.last_zxid else {
+        let what = "the last zxid is missing: the server that wrote it had serializeLastProcessedZxid off";
+        return Err(StorageError::Snapshot { path: path.to_owned(), offset: 0, what: what.to_owned() });
+    };
+    let mut tree = loader.finish(zxid);
+    crate::recovery::drop_orphans(&mut tree);
+    Ok(tree)
+}
+
 /// Writes `snapshot.<last zxid>` of a tree into a version-2 directory, durably.
 pub fn write_tree(
     tree: &Tree,
