@@ -23,6 +23,7 @@ mod parity;
 mod read_only;
 mod reconfig;
 mod rolling;
+mod sasl;
 mod support;
 mod timers;
 mod tls;

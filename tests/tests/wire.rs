@@ -2,7 +2,7 @@
 //! connection. Every row runs against the reference as well.
 //!
 //! Not here: row 7's server id of an ensemble, rows 13 to 15 (ensemble), row 24
-//! (a member without a quorum), row 27 (TLS), the SASL half of row 17, row 28's
+//! (a member without a quorum), row 27 (TLS), the SASL half of row 17 (`sasl.rs`), row 28's
 //! switches that are off by default.
 
 use std::time::{Duration, Instant};

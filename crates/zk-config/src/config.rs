@@ -265,6 +265,24 @@ pub struct Auth {
     pub providers: BTreeSet<String>,
     /// `enableEagerACLCheck`: a member checks ACLs before it forwards. Default: false.
     pub eager_acl_check: bool,
+    /// `letAnySaslUserDoX`: an ACL with this id of the scheme `sasl` is for everybody who has an
+    /// identity of that scheme. Default: none.
+    pub any_sasl_user: Option<String>,
+    /// How clients log in by SASL. Default: none, they cannot.
+    pub sasl: Option<Sasl>,
+}
+
+/// How clients log in by SASL: the section of the file `java.security.auth.login.config` that
+/// `sasl.serverconfig` names (`Server`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sasl {
+    /// `user_NAME="password"` of the section; `SASLAuthenticationProvider.superPassword` counts more
+    /// for the user `super`.
+    pub users: BTreeMap<String, Secret>,
+    /// `superUser` and `superUser.N`: users who may do everything. Default: empty.
+    pub super_users: BTreeSet<String>,
+    /// `allowSaslFailedClients`: who fails stays, without an identity. Default: false.
+    pub allow_failed: bool,
 }
 
 /// TLS, for clients and between members.

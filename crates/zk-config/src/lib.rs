@@ -9,8 +9,8 @@
 //!
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
 //! environment), `keys` (every known key and what becomes of it), `meaning` (what it does, in words),
-//! `zoo_cfg` (which setting counts), `members` (server lines), `config` (the result), `load` and `tls` (its rules),
-//! `lines` (what became of each line), `dynamic` (the files that a member rewrites), `error`.
+//! `zoo_cfg` (which setting counts), `members` (server lines), `jaas` (the file of logins), `config` (the result),
+//! `load` and `tls` (its rules), `lines` (what became of each line), `dynamic` (the files that a member rewrites), `error`.
 //!
 //! ```
 //! let loaded = zk_config::parse_bytes(b"dataDir=/var/lib/zookeeper\nclientPort=2181\ntickTime=2000\n")?;
@@ -27,6 +27,7 @@
 pub mod config;
 pub mod dynamic;
 pub mod error;
+pub mod jaas;
 pub mod jvm_flags;
 pub mod keys;
 pub mod lines;

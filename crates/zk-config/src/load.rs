@@ -10,9 +10,10 @@ use std::{
 use crate::{
     config::{
         Admin, Auth, Compression, Config, ConnectionThrottle, Connections, DigestAlgorithm, Ensemble, Limits,
-        Loaded, Log, LogFormat, RequestThrottle, Sessions, Storage, Tree,
+        Loaded, Log, LogFormat, RequestThrottle, Sasl, Sessions, Storage, Tree,
     },
     error::{ConfigError, Origin, Secret},
+    jaas::LoginFile,
     jvm_flags::Env,
     lines,
     members::{Endpoint, Membership, PeerType, SERVER_FORM, Server},
@@ -77,6 +78,14 @@ impl Config {
 pub fn parse_bytes(bytes: &[u8]) -> Result<Loaded, ConfigError> {
     let read = |path: &Path| Ok((path == Path::new("zoo.cfg")).then(|| bytes.to_vec()));
     Config::load_with(Path::new("zoo.cfg"), &Env::empty(), &read)
+}
+
+/// The file of logins from its setting: `=` in front says in Java that there is no other, and it may
+/// be a URL. (ref: sun.security.provider.ConfigFile.init)
+fn login_path(value: &str) -> &Path {
+    let value = value.strip_prefix('=').unwrap_or(value);
+    let local = value.strip_prefix("file:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+    Path::new(local.unwrap_or(value))
 }
 
 fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -488,12 +497,69 @@ impl Builder<'_> {
             enforced_schemes: self.enforced_schemes(digest, &providers)?,
             providers,
             eager_acl_check: self.flag("zookeeper.enableEagerACLCheck", false),
+            any_sasl_user: self.property("zookeeper.letAnySaslUserDoX").map(|s| s.value.clone()),
+            sasl: self.sasl()?,
         };
+        if auth.sasl.is_some() && !auth.providers.contains("sasl") {
+            let text = "clients can log in by SASL, but no ACL can name them: add \
+                        authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
+            self.settings.warn(None, text);
+        }
         if auth.skip_acl {
             let origin = self.property("zookeeper.skipACL").map(|s| s.origin.clone());
             self.settings.warn(origin, "skipACL=yes: every client may do everything");
         }
         Ok(auth)
+    }
+
+    /// `None`: there is no file of logins, or it has no section for this server, as Java takes it.
+    /// (ref: ServerCnxnFactory.configureSaslLogin)
+    fn sasl(&mut self) -> Result<Option<Sasl>, ConfigError> {
+        const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
+        let named = self.property("java.security.auth.login.config").filter(|s| !s.value.is_empty());
+        let Some(setting) = named.cloned() else { return Ok(None) };
+        let path = login_path(&setting.value);
+        let property = |name: &str| self.property(name).map(|s| s.value.clone());
+        let mut file = LoginFile::parse(path, &must_read(path, self.read)?, &property)?;
+        let section =
+            self.property("zookeeper.sasl.serverconfig").map_or_else(|| "Server".into(), |s| s.value.clone());
+        let modules = file.sections.remove(&section).unwrap_or_default();
+        if modules.is_empty() {
+            let text = format!("{} has no section {section}: clients cannot log in by SASL", path.display());
+            self.settings.warn(Some(setting.origin), text);
+            return Ok(None);
+        }
+        let mut users = BTreeMap::new();
+        for module in modules {
+            if module.class != DIGEST {
+                // Clients that should have to log in would pass.
+                return Err(ConfigError::Refused {
+                    origin: module.origin,
+                    key: section,
+                    value: module.class,
+                    reason: format!("this version has DIGEST-MD5 alone, which is {DIGEST}"),
+                });
+            }
+            let named = module.options.into_iter();
+            users.extend(named.filter_map(|(k, v)| Some((k.strip_prefix("user_")?.to_owned(), v))));
+        }
+        if users.is_empty() {
+            let text = format!("section {section} of {} has no user_NAME=\"password\"", path.display());
+            self.settings.warn(Some(setting.origin), text);
+        }
+        // A user super must be there all the same. (ref: SaslServerCallbackHandler)
+        let password = self.property("zookeeper.SASLAuthenticationProvider.superPassword");
+        if let (Some(of_super), Some(s)) = (users.get_mut("super"), password) {
+            *of_super = Secret::new(s.value.clone());
+        }
+        let named = self.settings.properties.iter();
+        let is_super = |name: &str| name == "zookeeper.superUser" || name.starts_with("zookeeper.superUser.");
+        let super_users = named.filter(|(name, _)| is_super(name)).map(|(_, s)| s.value.clone());
+        Ok(Some(Sasl {
+            users,
+            super_users: super_users.filter(|name| !name.is_empty()).collect(),
+            allow_failed: self.flag("zookeeper.allowSaslFailedClients", false),
+        }))
     }
 
     /// (ref: ProviderRegistry.initialize, QuorumPeerConfig.configureSSLAuth)
@@ -531,13 +597,13 @@ impl Builder<'_> {
         let enabled = self.flag("zookeeper.enforce.auth.enabled", false);
         let sasl = self.flag("zookeeper.sessionRequireClientSASLAuth", false);
         let mut schemes = BTreeSet::new();
+        let listed = self.property("zookeeper.enforce.auth.schemes");
         if sasl {
+            // The list counts for nothing then.
             schemes.insert("sasl".to_owned());
         } else if !enabled {
             return Ok(schemes);
-        }
-        let listed = self.property("zookeeper.enforce.auth.schemes");
-        if enabled {
+        } else {
             let list = listed.map_or("", |s| s.value.as_str());
             schemes.extend(list.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned));
         }

@@ -135,7 +135,7 @@ fn in_words(name: &str) -> &'static str {
         "enforce.auth.schemes" => "ways to authenticate of which one is needed",
         "superUser" => "SASL name of the super user",
         "superUser." => "SASL name of a super user",
-        "letAnySaslUserDoX" => "old setting of the SASL provider",
+        "letAnySaslUserDoX" => "name in ACLs that stands for whoever has logged in by SASL",
         "sasl.serverconfig" => "section of the JAAS file for clients",
         "sasl." => "setting of SASL",
         "kerberos.removeHostFromPrincipal" => "names of clients without their host",

@@ -482,6 +482,79 @@ fn enforced_schemes() {
     assert!(error("sessionRequireClientSASLAuth=true").contains("authenticate by sasl"));
     let sasl = "sessionRequireClientSASLAuth=true\nauthProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
     assert!(config(sasl).auth.enforced_schemes.contains("sasl"));
+    let both = format!("{sasl}\nenforce.auth.enabled=true\nenforce.auth.schemes=digest");
+    assert_eq!(config(&both).auth.enforced_schemes.into_iter().collect::<Vec<_>>(), ["sasl"]);
+}
+
+/// A configuration with this file of logins.
+fn logins(jaas: &str, lines: &str) -> Result<Loaded, String> {
+    let zoo_cfg = format!("{MINIMAL}{lines}");
+    let found =
+        files(&[("zoo.cfg", &zoo_cfg), ("/jaas.conf", jaas)], "-Djava.security.auth.login.config=/jaas.conf");
+    found.map_err(|e| e.to_string())
+}
+
+const DIGEST_LOGIN: &str = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+const SASL_PROVIDER: &str = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+
+#[test]
+fn logins_by_sasl() {
+    assert_eq!(config("").auth.sasl, None);
+    let jaas = format!(
+        "Server {{ {DIGEST_LOGIN} user_super=hush user_bob=\"hush too\" debug=\"true\"; }};\nOther {{ {DIGEST_LOGIN} user_eve=x; }};"
+    );
+    let loaded = logins(&jaas, SASL_PROVIDER).expect("valid");
+    let sasl = loaded.config.auth.sasl.as_ref().expect("configured");
+    let users: Vec<_> =
+        sasl.users.iter().map(|(name, password)| (name.as_str(), password.expose())).collect();
+    assert_eq!(users, [("bob", "hush too"), ("super", "hush")]);
+    assert!(sasl.super_users.is_empty() && !sasl.allow_failed && notes(&loaded).is_empty());
+    assert!(!format!("{loaded:?}").contains("hush"));
+
+    let lines = "sasl.serverconfig=Other\nsuperUser=eve\nsuperUser.2=kim\nsuperUserX=no\nallowSaslFailedClients=true\n\
+                 SASLAuthenticationProvider.superPassword=p\nletAnySaslUserDoX=any";
+    let loaded = logins(&jaas, lines).expect("valid");
+    let sasl = loaded.config.auth.sasl.as_ref().expect("configured");
+    // There is no user super whose password it could be.
+    assert_eq!(sasl.users.keys().collect::<Vec<_>>(), ["eve"]);
+    assert_eq!(sasl.super_users.iter().collect::<Vec<_>>(), ["eve", "kim"]);
+    assert!(sasl.allow_failed);
+    assert_eq!(loaded.config.auth.any_sasl_user.as_deref(), Some("any"));
+    assert!(
+        notes(&loaded).iter().any(|n| n.contains("no ACL can name them: add authProvider.1")),
+        "{loaded:?}"
+    );
+
+    let loaded = logins(&jaas, "SASLAuthenticationProvider.superPassword=p").expect("valid");
+    assert_eq!(loaded.config.auth.sasl.expect("configured").users["super"].expose(), "p");
+}
+
+#[test]
+fn logins_that_are_missing_or_not_possible() {
+    let loaded = logins("Client { };", "").expect("valid");
+    assert_eq!(loaded.config.auth.sasl, None);
+    assert_eq!(
+        notes(&loaded),
+        ["-D in SERVER_JVMFLAGS: /jaas.conf has no section Server: clients cannot log in by SASL"]
+    );
+    let kerberos = "Server {\n com.sun.security.auth.module.Krb5LoginModule required; };";
+    assert_eq!(
+        logins(kerberos, "").expect_err("refused"),
+        "/jaas.conf:2: Server=com.sun.security.auth.module.Krb5LoginModule is refused: this version has DIGEST-MD5 \
+         alone, which is org.apache.zookeeper.server.auth.DigestLoginModule"
+    );
+    assert_eq!(
+        logins("Server {", "").expect_err("broken"),
+        "/jaas.conf:1: the class of a login module or '}' is expected"
+    );
+    let text = error("java.security.auth.login.config=/nosuch");
+    assert!(text.starts_with("cannot read /nosuch: "), "{text}");
+    for written in ["=/jaas.conf", "file:/jaas.conf", "file:///jaas.conf"] {
+        let zoo_cfg = format!("{MINIMAL}java.security.auth.login.config={written}");
+        let jaas = format!("Server {{ {DIGEST_LOGIN} user_a=b; }};");
+        let loaded = files(&[("zoo.cfg", &zoo_cfg), ("/jaas.conf", &jaas)], "").expect(written);
+        assert!(loaded.config.auth.sasl.is_some(), "{written}");
+    }
 }
 
 #[test]

@@ -76,6 +76,11 @@ pub struct AuthPolicy {
     pub digest_disabled: bool,
     /// Whether there is the scheme `x509`: names in the certificates of clients.
     pub x509: bool,
+    /// Whether there is the scheme `sasl` in ACLs: without its provider an identity of a login
+    /// counts for nothing there.
+    pub sasl: bool,
+    /// `zookeeper.letAnySaslUserDoX`.
+    pub any_sasl_user: Option<String>,
 }
 
 /// The authentication failed: the reply is -115 and the connection closes.
@@ -132,7 +137,7 @@ impl AuthPolicy {
         ids.iter().any(|i| i.scheme == "super")
             || acl.iter().any(|a| {
                 a.perms.overlaps(wanted)
-                    && ids.iter().any(|i| i.scheme == a.scheme && matches(&a.scheme, &i.id, &a.id))
+                    && ids.iter().any(|i| i.scheme == a.scheme && self.matches(&a.scheme, &i.id, &a.id))
             })
     }
 
@@ -153,7 +158,7 @@ impl AuthPolicy {
                 "world" if a.id == "anyone" => out.push(a.clone()),
                 "auth" => {
                     let before = out.len();
-                    out.extend(ids.iter().filter(|i| authenticates(&i.scheme)).map(|i| Acl {
+                    out.extend(ids.iter().filter(|i| self.authenticates(&i.scheme)).map(|i| Acl {
                         perms: a.perms,
                         scheme: i.scheme.clone(),
                         id: i.id.clone(),
@@ -165,24 +170,48 @@ impl AuthPolicy {
                 "digest" if !self.digest_disabled && valid_digest(&a.id) => out.push(a.clone()),
                 "ip" if valid_ip(&a.id) => out.push(a.clone()),
                 "x509" if self.x509 && valid_name(&a.id) => out.push(a.clone()),
+                "sasl" if self.sasl && valid_principal(&a.id) => out.push(a.clone()),
                 _ => return Err(InvalidAcl),
             }
         }
         if out.is_empty() { Err(InvalidAcl) } else { Ok(out) }
     }
+
+    /// How whoAmI shows an identity. ref: AuthUtil.getUser.
+    pub fn user<'a>(&self, id: &'a AuthId) -> &'a str {
+        match id.scheme.as_str() {
+            "digest" => id.id.split(':').next().unwrap_or_default(),
+            // The provider knows the name.
+            "sasl" if !self.sasl => "",
+            _ => &id.id,
+        }
+    }
+
+    /// Whether a scheme vouches for who somebody is, as `auth` needs it.
+    /// ref: AuthenticationProvider.isAuthenticated.
+    fn authenticates(&self, scheme: &str) -> bool {
+        match scheme {
+            "sasl" => self.sasl,
+            _ => matches!(scheme, "digest" | "x509"),
+        }
+    }
+
+    fn matches(&self, scheme: &str, id: &str, acl: &str) -> bool {
+        match scheme {
+            "ip" => ip_matches(id, acl),
+            "sasl" => self.sasl && (id == "super" || id == acl || self.any_sasl_user.as_deref() == Some(acl)),
+            "digest" | "x509" => id == acl,
+            _ => false,
+        }
+    }
 }
 
-/// Whether a scheme vouches for who somebody is, as `auth` needs it.
-/// ref: AuthenticationProvider.isAuthenticated.
-fn authenticates(scheme: &str) -> bool {
-    matches!(scheme, "digest" | "sasl" | "x509")
-}
-
-fn matches(scheme: &str, id: &str, acl: &str) -> bool {
-    match scheme {
-        "ip" => ip_matches(id, acl),
-        "digest" | "sasl" | "x509" => id == acl,
-        _ => false,
+/// Whether a text is the name of a user, or a principal: `name[/host]@REALM`.
+/// ref: KerberosName constructor, SASLAuthenticationProvider.isValid.
+pub fn valid_principal(name: &str) -> bool {
+    match name.split_once('@') {
+        None => true,
+        Some((user, realm)) => !realm.contains(['/', '@']) && user.matches('/').count() <= 1,
     }
 }
 
@@ -298,14 +327,6 @@ pub fn masked(acl: &Acl) -> Acl {
     out
 }
 
-/// How whoAmI shows an identity. ref: AuthUtil.getUser.
-pub fn user(id: &AuthId) -> &str {
-    match id.scheme.as_str() {
-        "digest" => id.id.split(':').next().unwrap_or_default(),
-        _ => &id.id,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,6 +376,38 @@ mod tests {
         assert!(p.allows(&acl, Perms::ADMIN, &ids(&[("super", "")])));
         assert!(p.allows(&[], Perms::ADMIN, &[]));
         assert!(p.allows(&acl, Perms::READ | Perms::ADMIN, &ids(&[("digest", "a:h")])));
+    }
+
+    #[test]
+    fn principals_of_row_85() {
+        for ok in ["bob", "", "a/b/c", "bob@REALM", "zk/host@REALM", "@", "a/@b"] {
+            assert!(valid_principal(ok), "{ok}");
+        }
+        for bad in ["a@b@c", "a/b/c@d", "a@b/c"] {
+            assert!(!valid_principal(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_of_sasl_in_row_85() {
+        let on = AuthPolicy { sasl: true, any_sasl_user: Some("any".to_owned()), ..AuthPolicy::default() };
+        let off = AuthPolicy { sasl: false, ..on.clone() };
+        let acl = |id| [Acl::new(Perms::READ, "sasl", id)];
+        let bob = ids(&[("ip", "127.0.0.1"), ("sasl", "bob")]);
+        for (who, id, expected) in
+            [("bob", "bob", true), ("bob", "eve", false), ("super", "eve", true), ("bob", "any", true)]
+        {
+            let who = ids(&[("sasl", who)]);
+            assert_eq!(on.allows(&acl(id), Perms::READ, &who), expected, "{who:?} {id}");
+            assert!(!off.allows(&acl(id), Perms::READ, &who), "{who:?} {id}");
+        }
+        assert!(!on.allows(&acl("any"), Perms::READ, &ids(&[("digest", "any")])));
+        assert_eq!(on.fix_up(Some(&acl("bob")), &[]), Ok(acl("bob").to_vec()));
+        assert_eq!(on.fix_up(Some(&acl("a@b@c")), &[]), Err(InvalidAcl));
+        assert_eq!(off.fix_up(Some(&acl("bob")), &[]), Err(InvalidAcl));
+        let auth = [Acl::new(Perms::READ, "auth", "")];
+        assert_eq!(on.fix_up(Some(&auth), &bob), Ok(acl("bob").to_vec()));
+        assert_eq!(off.fix_up(Some(&auth), &bob), Err(InvalidAcl));
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl<'a> ReadContext<'a> {
             ReadRequest::WhoAmI => reply::frame(out, xid, zxid, ok, |w| {
                 w.vector(Some(self.ids), |w, id| {
                     w.str(&id.scheme);
-                    w.str(auth::user(id));
+                    w.str(self.policy.user(id));
                 });
             }),
             ReadRequest::SetWatches(s) => {

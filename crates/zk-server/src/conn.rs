@@ -35,13 +35,14 @@ use zk_pipeline::{ConnId, Identities, Input, reply};
 use zk_proto::client::{
     AuthPacket, ConnectRequest, ConnectResponse, RequestHeader, WatcherKind, WriteRequest,
 };
-use zk_proto::{DecodeError, ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
+use zk_proto::{AuthId, DecodeError, ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zk_tree::Tree;
 use zk_tree::watch::{WatchKind, WatchTable};
 
 use crate::audit::{self, Asked, Who};
 use crate::frames::{Cut, PREFIX, Tail, cut};
 use crate::meters::{OPERATIONS, operation};
+use crate::sasl::{Exchange, LoginError};
 use crate::shared::{Admitted, Heard, Serving, address_identity, password_opens};
 use crate::stats::ConnStats;
 use crate::throttle::Kind;
@@ -93,6 +94,8 @@ pub struct Inner {
     pub event_bytes: usize,
     /// On whose behalf it asks.
     pub ids: Identities,
+    /// How far its login by SASL is.
+    login: Exchange,
     /// Its session, once it has one.
     pub session: SessionId,
     /// The session's time-out, ms.
@@ -112,6 +115,18 @@ pub struct Inner {
     pub stats: ConnStats,
     /// When it was accepted, wall-clock ms.
     pub established: i64,
+}
+
+impl Inner {
+    fn add_ids(&mut self, new: Vec<AuthId>) {
+        let mut ids = self.ids.to_vec();
+        for id in new {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        self.ids = ids.into();
+    }
 }
 
 /// A connection.
@@ -162,6 +177,7 @@ impl Conn {
             out: BytesMut::new(),
             event_bytes: 0,
             ids,
+            login: Exchange::default(),
             session: SessionId::NONE,
             timeout: 0,
             heard: None,
@@ -771,13 +787,7 @@ impl Turn<'_> {
         };
         match judged {
             Ok(new) => {
-                let mut ids = i.ids.to_vec();
-                for id in new {
-                    if !ids.contains(&id) {
-                        ids.push(id);
-                    }
-                }
-                i.ids = ids.into();
+                i.add_ids(new);
                 reply::error(&mut i.out, xid, Zxid::ZERO, ErrorCode::Ok);
             }
             Err(_) => {
@@ -788,17 +798,45 @@ impl Turn<'_> {
         }
     }
 
-    /// Without a mechanism configured Java lets everybody pass with a null token.
+    /// Without a section of logins Java lets everybody pass with a null token.
     /// ref: ZooKeeperServer.processSasl; row 17.
     fn sasl(&mut self, i: &mut Inner, xid: Xid, body: &[u8]) {
         // A null token closes as well: Java stumbles over it.
-        if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
+        let Ok(Some(token)) = Reader::new(body).buffer() else {
             i.closing = true;
             return;
-        }
+        };
+        let settings = &self.conn.worker.shared.settings;
+        let taken = match &settings.sasl {
+            None => Ok(None),
+            Some(sasl) => i.login.take(sasl, token).map(Some),
+        };
+        let (code, token) = match taken {
+            Ok(None) => (ErrorCode::Ok, None),
+            Ok(Some(answer)) => {
+                i.add_ids(answer.proven);
+                (ErrorCode::Ok, Some(answer.token))
+            }
+            Err(reason) => {
+                tracing::debug!(peer = %self.conn.peer, %reason, "login failed");
+                if matches!(reason, LoginError::Name) {
+                    i.closing = true;
+                    return;
+                }
+                let is_required = settings.enforced.contains("sasl");
+                let stays = settings.sasl.as_ref().is_some_and(|s| s.allow_failed) && !is_required;
+                i.closing = !stays;
+                let code = match (stays, is_required) {
+                    (true, _) => ErrorCode::Ok,
+                    (false, true) => ErrorCode::SessionClosedRequireSaslAuth,
+                    (false, false) => ErrorCode::AuthFailed,
+                };
+                (code, None)
+            }
+        };
         self.answered += 1;
         i.stats.sent += 1;
-        reply::frame(&mut i.out, xid, Zxid::ZERO, ErrorCode::Ok, |w| w.buffer(None));
+        reply::frame(&mut i.out, xid, Zxid::ZERO, code, |w| w.buffer(token.as_deref()));
     }
 
     fn write(&mut self, i: &mut Inner, header: RequestHeader, op: OpCode, body: &[u8]) {

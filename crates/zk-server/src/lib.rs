@@ -12,7 +12,7 @@
 //! | peer | [`peer`] |
 //! | admin: HTTP | `admin_http` |
 //!
-//! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`,
+//! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`, `sasl`,
 //! [`tls`], `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`,
 //! `dynamic`, then what they share: `shared`, `live`, [`audit`], [`logs`], `inbox`, `throttle`, `stats`, `meters`,
 //! `clock`, [`limits`].
@@ -41,6 +41,7 @@ mod member;
 mod meters;
 pub mod peer;
 mod recovery;
+mod sasl;
 pub mod server;
 mod shared;
 mod stats;

@@ -405,6 +405,8 @@ fn pipeline_config(config: &Config) -> PipelineConfig {
         digest_alg,
         digest_disabled: !auth.digest,
         x509: auth.providers.contains("x509"),
+        sasl: auth.providers.contains("sasl"),
+        any_sasl_user: auth.any_sasl_user.clone(),
     };
     let never_used =
         tree.container_max_never_used.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
@@ -449,6 +451,7 @@ fn settings(config: &Config) -> Settings {
         max_timeout: timeout(sessions.max_timeout),
         sessionless_ms: millis(connections.sessionless_timeout),
         enforced: config.auth.enforced_schemes.clone(),
+        sasl: config.auth.sasl.clone(),
         listen_backlog: connections.listen_backlog,
         keep_alive: connections.tcp_keep_alive,
         compression: recovery::compression(config),

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use zab::config::EnsembleConfig;
 use zk_admin::Version;
+use zk_config::config::Sasl;
 use zk_config::{Config, Endpoint};
 use zk_pipeline::{AuthPolicy, Input};
 use zk_proto::{AuthId, PeerId, SessionId};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub sessionless_ms: u64,
     /// `enforce.auth.schemes`; empty is off.
     pub enforced: BTreeSet<String>,
+    /// How clients log in by SASL; `None`: they get an empty answer, as in Java.
+    pub sasl: Option<Sasl>,
     /// `clientPortListenBacklog`.
     pub listen_backlog: Option<u32>,
     /// `clientTcpKeepAlive`.
