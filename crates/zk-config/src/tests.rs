@@ -656,8 +656,8 @@ fn tls_of_clients() {
 
 #[test]
 fn later_areas_say_so() {
-    let loaded = with("superUser=a\nsslQuorum=false\naudit.enable=true").expect("valid");
-    assert_eq!(notes(&loaded), ["zoo.cfg:3: superUser has no effect yet: SASL is missing"]);
+    let loaded = with("oraclePath=a\nsslQuorum=false\naudit.enable=true").expect("valid");
+    assert_eq!(notes(&loaded), ["zoo.cfg:3: oraclePath has no effect yet: the oracle is missing"]);
 }
 
 #[test]

@@ -382,7 +382,6 @@ mod tests {
         assert_eq!(
             found,
             [
-                "zoo.cfg:3: SASLAuthenticationProvider.superPassword has no effect yet: SASL is missing",
                 "zoo.cfg:2: admin.forceHttps=maybe is neither true nor false",
                 "zoo.cfg:2: admin.forceHttps has no effect yet: TLS on the admin port is missing",
                 "zoo.cfg:1: flushDelay has no effect: a batch is what gathered during the last sync, no timer is involved",
