@@ -31,6 +31,7 @@ need cargo cargo
 need c++ g++
 need strace strace
 need ip iproute2
+need openssl openssl
 libclang=$(find /usr/lib/llvm-*/lib -name 'libclang.so*' 2>/dev/null | head -n 1)
 [ -n "$libclang" ] || need libclang.so libclang-dev clang
 
