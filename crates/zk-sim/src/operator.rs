@@ -56,8 +56,8 @@ impl Sim {
     pub fn operate(&mut self) {
         self.w.disturb();
         let n = self.members.len();
-        let newest = self.w.checks.configs.newest();
-        let strangers: Vec<_> = (0..n).filter(|m| !newest.members.contains_key(&peer(*m))).collect();
+        let known = self.known();
+        let strangers: Vec<_> = (0..n).filter(|m| !known.members.contains_key(&peer(*m))).collect();
         let down = |m: &usize| self.members[*m].live.is_none();
         let (idle, running): (Vec<_>, Vec<_>) = strangers.iter().partition(|m| down(m));
         match self.w.rng.below(100) {
@@ -151,10 +151,17 @@ impl Sim {
         if voters < 2 { Wish::default() } else { Wish { joining, all: true, ..Wish::default() } }
     }
 
+    /// What the operator can know of the members: the newest configuration by which somebody acts
+    /// who is up.
+    fn known(&self) -> EnsembleConfig {
+        let up = self.members.iter().filter(|m| m.live.is_some());
+        let known = up.map(|m| &m.files.active).max_by_key(|c| c.version);
+        known.map_or_else(|| self.w.checks.configs.newest().clone(), |c| (**c).clone())
+    }
+
     /// A machine gets a configuration file with the present members and itself, and starts.
     pub fn hire(&mut self, m: usize, observer: bool, blank: bool) {
-        let newest = self.w.checks.configs.newest();
-        let mut config = EnsembleConfig { version: Default::default(), ..newest.clone() };
+        let mut config = EnsembleConfig { version: Default::default(), ..self.known() };
         let own = server_line(m + 1, 2888, observer);
         let own = own.split_once('=').and_then(|(_, value)| Line::parse(value)).expect("the line is fine");
         config.members.insert(peer(m), own);
