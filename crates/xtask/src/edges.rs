@@ -37,7 +37,20 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("zk-client", &["zk-proto"]),
-    ("zkd", &["zk-config", "zk-server", "zk-storage", "zk-admin", "zk-client", "zk-proto", "zk-tree"]),
+    ("zk-memory", &[]),
+    (
+        "zkd",
+        &[
+            "zk-config",
+            "zk-server",
+            "zk-storage",
+            "zk-admin",
+            "zk-client",
+            "zk-memory",
+            "zk-proto",
+            "zk-tree",
+        ],
+    ),
     ("zk-testkit", &["jute", "zk-proto"]),
 ];
 

@@ -41,6 +41,9 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         start.elapsed().as_millis()
     );
     notify::tell("READY=1");
+    if let Err(e) = zk_memory::forget_code() {
+        tracing::debug!("the code of the start stays in memory: {e}");
+    }
     let mut current = loaded.clone();
     let ended = server.run(|| hangup(&args.arguments, &mut current));
     if config.log.audit {
