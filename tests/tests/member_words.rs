@@ -54,6 +54,10 @@ fn words_of_members_have_the_lines_of_the_reference() {
 
 fn compare_all(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut sessions = all_have_clients(e)?;
+    // Java's had none of them once, right behind their making.
+    e.wait("sessions in the leader's dump", ELECTION, |e| {
+        e.member(3).word("dump").is_ok_and(|text| text.contains("\t0x"))
+    })?;
     let java_leads = lines(e, 3)?;
     ensure!(e.role(3) == Some(Role::Leader), "member 4 does not lead");
     compare("a follower", &lines(e, 0)?, &lines(e, 1)?)?;
