@@ -267,12 +267,6 @@ impl Builder<'_> {
                 return Err(setting.refused(reason));
             }
         }
-        let old_ttl = self.property("zookeeper.emulate353TTLNodes");
-        if let Some(setting) = old_ttl.filter(|s| s.value.eq_ignore_ascii_case("true")) {
-            return Err(setting.refused(
-                "nodes with a time to live in the form of 3.5.3 would be taken for ephemeral nodes and deleted",
-            ));
-        }
         for name in ["zookeeper.ssl.ocsp", "zookeeper.ssl.quorum.ocsp"] {
             if let Some(setting) = self.property(name).filter(|s| s.value.eq_ignore_ascii_case("true")) {
                 return Err(setting.refused("certificates are not checked by OCSP, remove it or use ssl.crl"));

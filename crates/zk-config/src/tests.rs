@@ -357,7 +357,6 @@ fn refused_and_not_ignored() {
         "serverCnxnFactory=a.B",
         "audit.impl.class=a.B",
         "metricsProvider.className=a.B",
-        "emulate353TTLNodes=true",
     ] {
         assert!(error(line).contains(" is refused: "), "{line}");
     }
