@@ -308,7 +308,11 @@ var cases = []testCase{
 		c := client()
 		defer c.Close()
 		_, err := c.Create(r+"/big", make([]byte, 0xfffff), 0, open)
-		fails(zk.ErrConnectionClosed, err)
+		// The server may close before all is written, which the library tells as it is.
+		var broken *net.OpError
+		if !errors.As(err, &broken) {
+			fails(zk.ErrConnectionClosed, err)
+		}
 		until("an answer", func() bool { ok, _, err := c.Exists(r + "/big"); return !ok && err == nil })
 	}},
 	{"acl-get-set", func(r string) {
