@@ -702,9 +702,8 @@ impl Leader {
         if knows(&self.configs.active) || self.configs.last_seen.as_deref().is_some_and(knows) {
             self.epoch = self.epoch.max(Epoch(accepted.0 + 1));
         }
-        if let Some(sid) = info.sid.filter(|_| !observer) {
-            self.counted.insert(sid);
-        }
+        // Who observes may vote in a configuration that is proposed.
+        self.counted.extend(info.sid);
         self.try_epoch(now, Some(history));
     }
 
@@ -727,8 +726,13 @@ impl Leader {
 
     /// Fixes the epoch as soon as a quorum has said what it promised.
     /// ref: Leader.getEpochToPropose.
+    ///
+    /// differs: a quorum of a proposed configuration, too, here and for the acknowledgements.
+    /// Java asks for that at NEWLEADER only, and by then the leader and its followers have
+    /// entered the epoch. If the proposal is in force elsewhere, what was committed under an
+    /// earlier epoch there loses the next election against their later one.
     fn try_epoch(&mut self, now: u64, history: Option<&mut History>) {
-        if self.phase != Phase::Epoch || !self.configs.active.has_quorum(&self.counted) {
+        if self.phase != Phase::Epoch || !self.configs.has_quorum(&self.counted) {
             return;
         }
         self.out.push(LeaderOutput::StoreAcceptedEpoch(self.epoch));
@@ -777,7 +781,7 @@ impl Leader {
         }
         link.stage = Stage::WaitEpochAcks;
         link.deadline = Some(deadline);
-        let sid = link.sid.filter(|_| !link.observer);
+        let sid = link.sid;
         // One that has promised this epoch before is not counted: it may have
         // done so for a leader before us.
         if let Some(current) = current {
@@ -793,7 +797,7 @@ impl Leader {
 
     /// Goes on as soon as a quorum is in the epoch. ref: Leader.lead.
     fn try_epoch_acks(&mut self, now: u64, history: Option<&mut History>) {
-        if self.phase != Phase::EpochAcks || !self.configs.active.has_quorum(&self.counted) {
+        if self.phase != Phase::EpochAcks || !self.configs.has_quorum(&self.counted) {
             return;
         }
         self.out.push(LeaderOutput::StoreCurrentEpoch(self.epoch));

@@ -56,13 +56,20 @@ impl Sim {
     pub fn operate(&mut self) {
         self.w.disturb();
         let n = self.members.len();
-        let known = self.known();
-        let strangers: Vec<_> = (0..n).filter(|m| !known.members.contains_key(&peer(*m))).collect();
+        // In no configuration by which somebody who is up acts: who has just left may be needed
+        // until the others know.
+        let newest = self.w.checks.configs.newest();
+        let up = self.members.iter().filter(|m| m.live.is_some()).map(|m| &*m.files.active);
+        let known: Vec<_> = up.chain([newest]).collect();
+        let stranger = |m: &usize| !known.iter().any(|c| c.members.contains_key(&peer(*m)));
+        let strangers: Vec<_> = (0..n).filter(stranger).collect();
         let down = |m: &usize| self.members[*m].live.is_none();
+        // Nobody adds a machine to an ensemble that does not serve.
+        let serves = self.members.iter().any(|m| m.serves() && m.files.active.version == newest.version);
         let (idle, running): (Vec<_>, Vec<_>) = strangers.iter().partition(|m| down(m));
         match self.w.rng.below(100) {
             // It is brought up before it becomes a member, as it should be.
-            0..35 if !idle.is_empty() => {
+            0..35 if serves && !idle.is_empty() => {
                 let m = *self.w.rng.pick(&idle);
                 let observer = self.w.rng.chance(500);
                 let blank = self.w.rng.chance(500);
@@ -151,17 +158,10 @@ impl Sim {
         if voters < 2 { Wish::default() } else { Wish { joining, all: true, ..Wish::default() } }
     }
 
-    /// What the operator can know of the members: the newest configuration by which somebody acts
-    /// who is up.
-    fn known(&self) -> EnsembleConfig {
-        let up = self.members.iter().filter(|m| m.live.is_some());
-        let known = up.map(|m| &m.files.active).max_by_key(|c| c.version);
-        known.map_or_else(|| self.w.checks.configs.newest().clone(), |c| (**c).clone())
-    }
-
     /// A machine gets a configuration file with the present members and itself, and starts.
     pub fn hire(&mut self, m: usize, observer: bool, blank: bool) {
-        let mut config = EnsembleConfig { version: Default::default(), ..self.known() };
+        let newest = self.w.checks.configs.newest();
+        let mut config = EnsembleConfig { version: Default::default(), ..newest.clone() };
         let own = server_line(m + 1, 2888, observer);
         let own = own.split_once('=').and_then(|(_, value)| Line::parse(value)).expect("the line is fine");
         config.members.insert(peer(m), own);

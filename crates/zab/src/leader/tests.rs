@@ -742,18 +742,31 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
 /// ref: Leader.waitForNewLeaderAck, SyncedLearnerTracker.addAck: the configurations say who counts,
 /// not what the learner said of itself.
 #[test]
-fn an_observer_that_is_to_vote_counts_for_newleader() {
-    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+fn a_proposed_configuration_is_asked_from_the_epoch_on() {
+    let config = LeaderConfig { reconfig_enabled: true, max_diff_syncs: 2, ..leader_config() };
     let active = self::config(MEMBERS, E1 + 1);
     let proposed = self::config(&[(3, false), (4, false)], E1 + 5);
     let configs = Configs { last_seen: Some(Arc::new(proposed)), ..Configs::new(active) };
     let mut t = Test::with(config, configs, E1 + 5);
-    t.join(1, 2, false);
-    assert!(!t.leader.is_established(), "two of three, and one of the two that are proposed");
-    t.up(2).packet(2, info(4, true, 1)).packet(2, ack_epoch(E1 + 5, 1)).quiet();
+    // Two of three, and one of the two that are proposed; then both, one of which observes still.
+    t.up(1).packet(1, info(2, false, 1)).up(2).packet(2, info(4, true, 1));
+    t.packet(1, ack_epoch(E1 + 5, 1)).packet(2, ack_epoch(E1 + 5, 1));
+    t.packet(1, ack(E2));
     assert!(!t.leader.is_established());
     t.packet(2, ack(E2));
     t.check(expect![[r#"
+        1: FOLLOWERINFO 0x100000000
+        2: OBSERVERINFO 0x100000000
+            StoreAcceptedEpoch(Epoch(2))
+            -> 1,2: LEADERINFO 0x200000000
+        1: ACKEPOCH 0x100000005
+        2: ACKEPOCH 0x100000005
+            StoreCurrentEpoch(Epoch(2))
+            -> 1: DIFF 0x100000005
+            -> 1: NEWLEADER 0x200000000
+            -> 2: DIFF 0x100000005
+            -> 2: NEWLEADER 0x200000000
+        1: ACK 0x200000000
         2: ACK 0x200000000
             activate config 0x100000005
             Established { epoch: Epoch(2) }
