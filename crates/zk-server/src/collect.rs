@@ -38,7 +38,7 @@ async fn ask(shared: &Arc<Shared>, needs: Needs) -> (Vec<WorkerReport>, CoreRepo
         replies.push(report);
     }
     let core = match needs.sessions || needs.metrics || shared.ensemble {
-        true => ask_core(shared),
+        true => ask_core(shared, needs.sessions),
         false => None,
     };
     let mut workers = Vec::new();
@@ -52,9 +52,9 @@ async fn ask(shared: &Arc<Shared>, needs: Needs) -> (Vec<WorkerReport>, CoreRepo
     (workers, core)
 }
 
-fn ask_core(shared: &Shared) -> Option<oneshot::Receiver<CoreReport>> {
+fn ask_core(shared: &Shared, sessions: bool) -> Option<oneshot::Receiver<CoreReport>> {
     let (reply, report) = oneshot::channel();
-    shared.control.try_send(Control::Report(reply)).ok().map(|()| report)
+    shared.control.try_send(Control::Report { sessions, reply }).ok().map(|()| report)
 }
 
 async fn within<T: Default>(report: oneshot::Receiver<T>) -> T {
@@ -411,12 +411,12 @@ impl Health {
 
 /// What the member is, unless the core does not answer.
 pub async fn role(shared: &Shared) -> Option<zk_node::Mode> {
-    Some(within(ask_core(shared)?).await.status?.node.mode)
+    Some(within(ask_core(shared, false)?).await.status?.node.mode)
 }
 
 /// Asks the core, and believes nothing but its answer.
 pub async fn health(shared: &Shared) -> Health {
-    let report = match ask_core(shared) {
+    let report = match ask_core(shared, false) {
         Some(report) => tokio::time::timeout(limits::PROBE_WAIT, report).await.ok().and_then(Result::ok),
         None => None,
     };

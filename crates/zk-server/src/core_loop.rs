@@ -36,8 +36,13 @@ pub enum Control {
     Synced,
     /// Where the log has what a learner has.
     LogSpan(LinkId, LogSpan),
-    /// A word wants to know.
-    Report(oneshot::Sender<CoreReport>),
+    /// Somebody wants to know; the sessions one by one only if it is said.
+    Report {
+        /// Whether sessions are to be listed: there may be very many.
+        sessions: bool,
+        /// Where to.
+        reply: oneshot::Sender<CoreReport>,
+    },
     /// The state as a snapshot file.
     Snapshot(oneshot::Sender<Result<PathBuf, String>>),
     /// This state takes the place of the present one, on a server that stands alone.
@@ -260,7 +265,9 @@ impl Core {
                 Event::Control(Control::LogSpan(link, span)) => {
                     self.hand_in(now, zk_node::Input::LogSpan { link, span });
                 }
-                Event::Control(Control::Report(reply)) => drop(reply.send(self.report())),
+                Event::Control(Control::Report { sessions, reply }) => {
+                    drop(reply.send(self.report(sessions)));
+                }
                 Event::Control(Control::Snapshot(reply)) => self.snapshot(now, reply),
                 Event::Control(Control::Restore(tree, reply)) => self.restore(now, *tree, reply),
                 Event::Control(Control::HandOver) => self.hand_in(now, zk_node::Input::HandOver),
@@ -625,7 +632,7 @@ impl Core {
             true => self.roles.serves(now.mono, &self.meters.core),
             false => self.roles.unavailable = Some(now.mono),
         }
-        let leads = || self.node.status().mode == zk_node::Mode::Leading;
+        let leads = || self.node.mode() == zk_node::Mode::Leading;
         let refuses = self.member.as_ref().is_some_and(|m| !m.rules.leader_serves);
         self.tell_serving(match yes {
             false => Serving::Held,
@@ -869,24 +876,25 @@ impl Core {
         if is_late { clock::now() } else { now }
     }
 
-    fn report(&self) -> CoreReport {
+    fn report(&self, lists: bool) -> CoreReport {
         let sessions = self.node.pipeline().sessions();
         let local_sessions = sessions.local_len();
+        let by_expiry = |local| if lists { sessions.by_expiry(local).collect() } else { Vec::new() };
         CoreReport {
             sessions: sessions.len() - local_sessions,
             local_sessions,
-            by_expiry: sessions.by_expiry(false).collect(),
-            local_by_expiry: sessions.by_expiry(true).collect(),
+            by_expiry: by_expiry(false),
+            local_by_expiry: by_expiry(true),
             stats: self.node.pipeline().stats(),
             unapplied: self.node.pipeline().outstanding(),
-            status: self.member.as_ref().map(|m| self.member_report(m.me())),
+            status: self.member.as_ref().map(|m| self.member_report(m.me(), lists)),
         }
     }
 
-    fn member_report(&self, me: PeerId) -> MemberReport {
+    fn member_report(&self, me: PeerId, lists: bool) -> MemberReport {
         let node = self.node.status();
         let mut known: Vec<_> = Vec::new();
-        if node.mode != zk_node::Mode::Leading {
+        if lists && node.mode != zk_node::Mode::Leading {
             known.extend(self.node.pipeline().sessions().timeouts());
             known.sort_unstable();
         }
