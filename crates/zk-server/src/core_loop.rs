@@ -406,7 +406,7 @@ impl Core {
             Output::ApplyCommitted { settled } => {
                 self.apply_all(now);
                 if settled && let Some(mut touched) = self.held_back.take() {
-                    self.lagging.get_or_insert_default().merge(&mut touched);
+                    self.not_mirrored().merge(&mut touched);
                     self.mirror_if_room();
                 }
             }
@@ -679,12 +679,17 @@ impl Core {
             self.route(zk_pipeline::Output::Event(fired));
         }
         self.deliver();
-        match &mut self.held_back {
-            Some(held) => held.merge(&mut effects.touched),
-            None => self.lagging.get_or_insert_default().merge(&mut effects.touched),
-        }
+        self.not_mirrored().merge(&mut effects.touched);
         drop(tree);
         self.mirror_if_room();
+    }
+
+    /// Where what changes is noted for the mirror.
+    fn not_mirrored(&mut self) -> &mut Touched {
+        match &mut self.held_back {
+            Some(held) => held,
+            None => self.lagging.get_or_insert_default(),
+        }
     }
 
     /// Hands the mirror what it lacks, if it is not far behind. It may be as far behind as it
@@ -809,10 +814,8 @@ impl Core {
             crate::server::huge_pages(true);
         }
         drop(tree);
-        match &mut self.held_back {
-            Some(held) => held.merge(&mut self.effects.touched),
-            None => self.lagging.get_or_insert_default().merge(&mut self.effects.touched),
-        }
+        let mut touched = std::mem::take(&mut self.effects.touched);
+        self.not_mirrored().merge(&mut touched);
         if self.shared.settings.audit {
             self.effects.ended.iter().for_each(|(session, path, deleted)| {
                 crate::audit::ephemeral(*session, path, *deleted);
