@@ -5,7 +5,7 @@
 //! shell. It makes `zoo.cfg` from `ZOO_*` variables where there is none, and `myid`, then becomes the command.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::{env, fs, io};
 use anyhow::{Context as _, bail};
 use zk_config::Config;
 
+use crate::status::exchange;
 use crate::{Exit, Failure, serve};
 
 /// How long the server may take to answer a health check.
@@ -203,19 +204,14 @@ fn ask() -> anyhow::Result<()> {
         match srvr(&address) {
             Ok(answer) if answer.contains("\nMode: ") => return Ok(()),
             Ok(answer) => bail!("{}", answer.trim_end()),
-            Err(e) => last = e.into(),
+            Err(e) => last = e,
         }
     }
     Err(last)
 }
 
-fn srvr(address: &std::net::SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(address, HEALTH_WAIT)?;
-    stream.set_read_timeout(Some(HEALTH_WAIT))?;
-    stream.write_all(b"srvr")?;
-    let mut answer = String::new();
-    stream.take(1 << 16).read_to_string(&mut answer)?;
-    Ok(answer)
+fn srvr(address: &std::net::SocketAddr) -> anyhow::Result<String> {
+    exchange(TcpStream::connect_timeout(address, HEALTH_WAIT)?, "srvr", HEALTH_WAIT)
 }
 
 #[cfg(test)]

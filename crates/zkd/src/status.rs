@@ -97,7 +97,7 @@ fn ask(name: &str, wait: Duration) -> std::result::Result<Answer, String> {
     Ok(answer)
 }
 
-/// Sends a four-letter word and reads to the end.
+/// Asks the first address of a name that takes a connection.
 fn word(name: &str, word: &str, wait: Duration) -> Result<String> {
     let mut tried = None;
     for addr in name.to_socket_addrs().with_context(|| format!("{name} is no address"))? {
@@ -109,7 +109,8 @@ fn word(name: &str, word: &str, wait: Duration) -> Result<String> {
     Err(tried.map_or_else(|| anyhow!("{name} has no address"), |e| anyhow!("no connection: {e}")))
 }
 
-fn exchange(mut stream: TcpStream, word: &str, wait: Duration) -> Result<String> {
+/// Sends a four-letter word on a fresh connection and reads to the end.
+pub fn exchange(mut stream: TcpStream, word: &str, wait: Duration) -> Result<String> {
     stream.set_read_timeout(Some(wait))?;
     stream.set_write_timeout(Some(wait))?;
     stream.write_all(word.as_bytes()).context("the connection broke")?;

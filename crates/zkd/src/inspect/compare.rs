@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use serde_json::json;
 use zk_proto::{Acl, SessionId, StatPersisted};
-use zk_storage::{Mirror, SnapshotSink, StorageError, find_snapshots, read_snapshot};
+use zk_storage::{Mirror, SnapshotSink, find_snapshots, read_snapshot};
 
-use super::{is_within, version_dir};
+use super::{feed, is_within, version_dir};
 use crate::cli::InspectCompareArgs;
 use crate::out::{Colour, Out};
 
@@ -59,14 +59,7 @@ fn read(path: &Path) -> Result<State> {
     let dir = version_dir(path);
     if Mirror::dir(&dir).is_dir() {
         let reader = Mirror::open_to_read(&dir)?;
-        let view = reader.view()?;
-        state.sessions = view.sessions()?.into_iter().collect();
-        state.acls = view.acls()?.into_iter().collect();
-        view.for_each_node(|path, data, acl_id, stat| {
-            // It fails for nobody.
-            let _ = state.node(path, data.map(Bytes::copy_from_slice), acl_id, *stat);
-            Ok::<(), StorageError>(())
-        })?;
+        feed(&reader.view()?, &mut state)?;
         return Ok(state);
     }
     match find_snapshots(&dir)?.first() {

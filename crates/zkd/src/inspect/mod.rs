@@ -10,7 +10,9 @@ mod txn;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use zk_proto::{SessionId, Zxid};
+use bytes::Bytes;
+use zk_proto::{SessionId, StatPersisted, Zxid};
+use zk_storage::{MirrorView, SnapshotSink, StorageError};
 
 use crate::cli::InspectCommand;
 use crate::{Exit, Failure};
@@ -37,6 +39,29 @@ pub fn run(command: &InspectCommand) -> Result<(), Failure> {
 fn version_dir(dir: &Path) -> PathBuf {
     let below = dir.join("version-2");
     if below.is_dir() { below } else { dir.to_owned() }
+}
+
+/// Hands all of the mirror on. A sink that fails ends it.
+fn feed(state: &MirrorView<'_>, sink: &mut impl SnapshotSink) -> anyhow::Result<()> {
+    for (id, timeout) in state.sessions()? {
+        sink.session(id, timeout);
+    }
+    for (id, list) in state.acls()? {
+        sink.acl(id, list);
+    }
+    let node = |path: &str, data: Option<&[u8]>, acl_id, stat: &StatPersisted| {
+        let fed = sink.node(path, data.map(Bytes::copy_from_slice), acl_id, *stat);
+        fed.map_err(anyhow::Error::msg).map_err(Stop)
+    };
+    state.for_each_node(node).map_err(|Stop(e)| e)
+}
+
+struct Stop(anyhow::Error);
+
+impl From<StorageError> for Stop {
+    fn from(e: StorageError) -> Stop {
+        Stop(e.into())
+    }
 }
 
 /// A zxid or a session as people write them: `0x1f`, or decimal.

@@ -11,7 +11,7 @@ use zk_storage::{Mirror, SnapshotEnd, SnapshotSink, find_snapshots, read_snapsho
 use zk_tree::owner::{OwnerKind, classify};
 use zk_tree::{counts_in_digest, node_digest};
 
-use super::{is_within, version_dir};
+use super::{feed, is_within, version_dir};
 use crate::cli::InspectStateArgs;
 use crate::out::{Colour, Out, acl, put_data, quoted};
 use crate::times;
@@ -54,31 +54,11 @@ pub fn mirror(args: &InspectStateArgs) -> Result<bool> {
     })?;
     let state = reader.view()?;
     let mut view = View::new(args, Mirror::dir(&dir).display().to_string());
-    for (id, timeout) in state.sessions()? {
-        view.session(id, timeout);
-    }
-    for (id, list) in state.acls()? {
-        view.acl(id, list);
-    }
-    state
-        .for_each_node(|path, data, acl_id, stat| {
-            view.node(path, data.map(Bytes::copy_from_slice), acl_id, *stat)
-                .map_err(anyhow::Error::msg)
-                .map_err(Stop)
-        })
-        .map_err(|Stop(e)| e)?;
+    feed(&state, &mut view)?;
     let mut facts = Map::new();
     facts.insert("zxid".to_owned(), state.zxid().to_string().into());
     facts.insert("digest".to_owned(), state.digest().map(|d| format!("{d:#x}")).into());
     view.end(facts, state.digest())
-}
-
-struct Stop(anyhow::Error);
-
-impl From<zk_storage::StorageError> for Stop {
-    fn from(e: zk_storage::StorageError) -> Stop {
-        Stop(e.into())
-    }
 }
 
 /// Shows nodes as they come, and counts.
