@@ -274,16 +274,17 @@ fn by_zk_cli(e: &Ensemble, via: usize, change: &Change) -> anyhow::Result<Option
 
 /// Waits until all running members serve and show this text.
 pub fn shown(e: &mut Ensemble, text: &str) -> anyhow::Result<()> {
-    let has = |e: &Ensemble, i: usize| -> anyhow::Result<bool> {
-        let mut conn = Conn::open(e.addr(i), 10_000)?;
-        conn.sync("/")?;
-        let (data, stat) = conn.get_data("/zookeeper/config", false)?;
-        Ok(data.as_deref() == Some(text.as_bytes()) && stat.version == -1)
-    };
-    e.wait("the configuration at all members", ELECTION, |e| {
-        e.running().into_iter().all(|i| has(e, i).unwrap_or(false))
-    })?;
+    let has = |e: &Ensemble, i| configuration(e, i).is_ok_and(|(t, stat)| t == text && stat.version == -1);
+    e.wait("the configuration at all members", ELECTION, |e| e.running().into_iter().all(|i| has(e, i)))?;
     e.wait_all_serving(ELECTION)
+}
+
+/// What a member shows when it is in step.
+fn configuration(e: &Ensemble, i: usize) -> anyhow::Result<(String, Stat)> {
+    let mut conn = Conn::open(e.addr(i), 10_000)?;
+    conn.sync("/")?;
+    let (data, stat) = conn.get_data("/zookeeper/config", false)?;
+    Ok((String::from_utf8(data.context("no configuration")?)?, stat))
 }
 
 pub fn line(e: &Ensemble, i: usize) -> String {
@@ -419,12 +420,7 @@ fn killed_in_the_middle(e: &mut Ensemble, clients: &Clients) -> anyhow::Result<(
 
 /// The configuration that all running members show, as soon as they do.
 fn agreed(e: &mut Ensemble) -> anyhow::Result<String> {
-    let text = |e: &Ensemble, i: usize| -> anyhow::Result<String> {
-        let mut conn = Conn::open(e.addr(i), 10_000)?;
-        conn.sync("/")?;
-        let data = conn.get_data("/zookeeper/config", false)?.0;
-        Ok(String::from_utf8(data.context("no configuration")?)?)
-    };
+    let text = |e: &Ensemble, i| configuration(e, i).map(|(text, _)| text);
     let mut found = String::new();
     e.wait("one configuration at all members", ELECTION, |e| {
         let texts: Vec<String> = e.running().into_iter().map(|i| text(e, i).unwrap_or_default()).collect();
