@@ -91,42 +91,51 @@ fn verify(part: Option<&str>) -> Result<()> {
         Some("rust") => false,
         Some(other) => bail!("no part is called {other:?}: leave it out, or say 'rust'"),
     };
-    run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
-    edges::check()?;
-    run(
+    let mut failed = Vec::new();
+    // What fails does not hide what comes behind it.
+    let mut step = |name: &str, command: &mut Command| {
+        failed.extend(run(name, command).err().map(|e| e.to_string()));
+    };
+    step("format", &mut cargo(&["fmt", "--all", "--check"]));
+    step(
         "clippy",
         &mut cargo(&["clippy", "--release", "--workspace", "--all-targets", "-q", "--", "-D", "warnings"]),
-    )?;
-    run(
+    );
+    step(
         "documentation",
         cargo(&["doc", "--release", "--workspace", "--no-deps", "-q"]).env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
+    );
     run("build", &mut cargo(&["build", "--release", "-q", "-p", "zkd", "-p", "zk-testkit"]))?;
-    run(
+    step(
         "unit tests",
         &mut cargo(&[
             "test",
             "--release",
+            "--no-fail-fast",
             "--workspace",
             "--exclude",
             "zkd-tests",
             "--exclude",
             "zkd-benches",
         ]),
-    )?;
-    run("benches, small", &mut cargo(&["run", "--release", "-q", "-p", "zkd-benches", "--", "start-up"]))?;
+    );
+    step("benches, small", &mut cargo(&["run", "--release", "-q", "-p", "zkd-benches", "--", "start-up"]));
     if everything {
         run("Java 3.9.4 and its class path", Command::new("compat-tests/run").arg("--setup-only"))?;
-        run(
+        step(
             "integration tests",
             &mut cargo(&["test", "--release", "-p", "zkd-tests", "--", "--test-threads=1"]),
-        )?;
+        );
         let target = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| root().join("target"), PathBuf::from);
         let zkd = target.join("release/zkd");
-        run(
+        step(
             "real clients",
             Command::new("compat-tests/run").args(["--server", "zkd", "--zkd-bin"]).arg(zkd),
-        )?;
+        );
+    }
+    failed.extend(edges::check().err().map(|e| format!("{e:#}")));
+    if !failed.is_empty() {
+        bail!("{}", failed.join("; "));
     }
     eprintln!("== all good");
     Ok(())
