@@ -41,7 +41,7 @@ mod member;
 mod meters;
 pub mod peer;
 mod recovery;
-mod sasl;
+pub mod sasl;
 pub mod server;
 mod shared;
 mod stats;
