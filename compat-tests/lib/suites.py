@@ -138,13 +138,13 @@ def with_tls(ctx, client, cmd, limit):
 
 def go(ctx):
     cmd = [cache.go_program()]
-    return program(ctx, "go", cmd, 90) + with_tls(ctx, "go", cmd, 60)
+    return program(ctx, "go", cmd, 90) + with_tls(ctx, "go", cmd, 90)
 
 
 def kazoo(ctx):
     python, _ = cache.kazoo()
     cmd = [python, os.path.join(cache.HERE, "python", "compat.py")]
-    return program(ctx, "kazoo", cmd, 120) + with_tls(ctx, "kazoo", cmd, 60)
+    return program(ctx, "kazoo", cmd, 120) + with_tls(ctx, "kazoo", cmd, 90)
 
 
 def kafka(ctx):

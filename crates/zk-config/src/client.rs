@@ -32,7 +32,6 @@ impl ClientSettings {
         }
         let place = file.map_or_else(|| "the client's properties".to_owned(), |p| p.display().to_string());
         let mut builder = Builder { place, path: file, settings, read: &read_bounded };
-        builder.refuse()?;
         let (tls, login) = (builder.tls_of_client()?, builder.login_of_client()?);
         Ok(Self { tls, login, notes: builder.settings.notes })
     }

@@ -239,7 +239,7 @@ impl Builder<'_> {
     }
 
     /// Settings that Java obeys and that would be dangerous to ignore.
-    pub(crate) fn refuse(&self) -> Result<(), ConfigError> {
+    fn refuse(&self) -> Result<(), ConfigError> {
         let classes: [(&str, &[&str], &str); 4] = [
             (
                 "zookeeper.serverCnxnFactory",

@@ -955,6 +955,12 @@ fn settings_of_clients() {
     assert!(!tls.host_names);
     let argument = [("zookeeper.ssl.hostnameVerification", "true")];
     assert!(load(trust, Some(&file), &argument).expect("valid").tls.expect("TLS").host_names);
+    for (flag, refused) in [("ocsp=true", "OCSP"), ("context.supplier.class=a.B", "plug-in")] {
+        let flags = format!("{trust} -Dzookeeper.serverCnxnFactory=a.B -Dzookeeper.ssl.{flag}");
+        assert!(load(&flags, None, &[]).is_ok());
+        let error = load(&flags, Some(&file), &[]).expect_err(flag).to_string();
+        assert!(error.contains(refused), "{error}");
+    }
     let missing = load("", Some(&file), &[]).expect_err("no trust store").to_string();
     assert!(missing.contains("zookeeper.ssl.trustStore.location is not set"), "{missing}");
 

@@ -178,6 +178,13 @@ impl Builder<'_> {
         if !self.flag("zookeeper.client.secure", false) {
             return Ok(None);
         }
+        let property = |key: &str| self.property(&format!("{CLIENT}{key}"));
+        if let Some(s) = property("ocsp").filter(|s| s.value.eq_ignore_ascii_case("true")) {
+            return Err(s.refused("certificates are not checked by OCSP, remove it or use zookeeper.ssl.crl"));
+        }
+        if let Some(s) = property("context.supplier.class").filter(|s| !s.value.is_empty()) {
+            return Err(s.refused("there are no plug-in classes, use zookeeper.ssl.keyStore.location"));
+        }
         let trust_store = self.store(CLIENT, "trustStore")?.ok_or_else(|| {
             let allowed =
                 "a file with the certificates of the authorities that servers' certificates come from";

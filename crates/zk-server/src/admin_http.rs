@@ -161,10 +161,15 @@ impl AdminServer {
 /// A port, with its TLS if it has that.
 type Opened = (TcpListener, Option<Arc<AdminPort>>);
 
+/// TLS of the admin port, if it has that; an error says why there is no such port.
+pub fn tls(admin: &zk_config::config::Admin) -> Result<Option<Arc<AdminPort>>, String> {
+    let tls = admin.tls.as_ref().map(AdminPort::load).transpose();
+    tls.map_err(|e| format!("it cannot have TLS: {e}"))
+}
+
 /// The admin port; an error says why there is none.
 fn open(admin: &zk_config::config::Admin) -> Result<Opened, String> {
-    let tls = admin.tls.as_ref().map(AdminPort::load).transpose();
-    let tls = tls.map_err(|e| format!("it cannot have TLS: {e}"))?;
+    let tls = tls(admin)?;
     let listener = accept::listen(&admin.address, None);
     let listener = listener.map_err(|e| format!("{} cannot be listened on: {e}", admin.address))?;
     Ok((listener, tls))
@@ -231,8 +236,7 @@ async fn serve_connection(
     let stream = match tls {
         None => AdminStream::Plain(stream),
         Some(tls) => {
-            // Whoever says nothing is closed by the limit of HTTP otherwise.
-            let shake = tokio::time::timeout(state.idle.min(limits::TLS_HANDSHAKE), tls.accept(stream));
+            let shake = tokio::time::timeout(state.idle, tls.accept(stream));
             let stream = match shake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => stream,
                 Err(e) => return tracing::debug!(%peer, "no TLS on the admin port: {e}"),
