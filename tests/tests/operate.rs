@@ -15,7 +15,7 @@ use zk_testkit::process::{Config, Java, Launcher, SUPER, Server, Zkd, free_port,
 use zk_testkit::raw::{Conn, four_letter};
 use zk_testkit::request::{self, OPEN};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn until(what: &str, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
@@ -280,7 +280,8 @@ fn each_variable_of_the_image_does_what_it_says() -> anyhow::Result<()> {
     let at = |name: &str| home.path().join(name);
     ["conf", "data", "datalog"].iter().try_for_each(|d| fs::create_dir(at(d)))?;
     let (port, quorum, election, admin) = (free_port()?, free_port()?, free_port()?, free_port()?);
-    let super_digest = "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
+    let super_digest =
+        "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
     let variables = [
         ("ZOO_MY_ID", "5".to_owned()),
         ("ZOO_SERVERS", format!("server.5=localhost:{quorum}:{election};{port}")),
@@ -351,7 +352,7 @@ fn each_variable_of_the_image_does_what_it_says() -> anyhow::Result<()> {
             ("ZOO_AUTOPURGE_SNAPRETAINCOUNT", keep.to_owned()),
         ]
     };
-    let mut life = |variables: &[(&str, String)], snapshots: Option<usize>| -> anyhow::Result<()> {
+    let life = |variables: &[(&str, String)], snapshots: Option<usize>| -> anyhow::Result<()> {
         let _ = fs::remove_file(at("conf/zoo.cfg"));
         let server = Contained::start(home.path(), port, variables)?;
         until("a server alone", || {
