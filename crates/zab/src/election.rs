@@ -580,11 +580,16 @@ impl Election {
     fn hear(&mut self, now: u64, from: PeerId, n: &Notification) {
         let takes_back = self.blank && self.configs.active.is_voter(self.config.me) && n.round > self.round;
         let asks = self.is_gathering() || takes_back;
-        if n.state == PeerState::Looking && asks && self.is_old(n) {
+        // Who is to vote in a proposed configuration only repeats what others say, and those must be
+        // heard anyway. It may be in a round in which nobody is who does not know of that proposal.
+        let repeats = !self.configs.active.is_voter(from);
+        let passed = self.is_old(n) || repeats && !self.is_gathering();
+        if n.state == PeerState::Looking && asks && passed {
             return;
         }
         let Phase::Looking(search) = &mut self.phase else { return };
-        if n.state == PeerState::Looking && trustless(n.zxid) {
+        let without_vote = trustless(n.zxid) || search.gathering.is_some() && repeats;
+        if n.state == PeerState::Looking && without_vote {
             if let Some(blank) =
                 search.gathering.as_mut().filter(|_| search.again_from.is_none_or(|at| now >= at))
             {
@@ -593,6 +598,11 @@ impl Election {
                 self.check_gathered(now);
             }
             return;
+        }
+        // differs: Java also takes who is to vote in a proposed configuration only. Whoever does not
+        // know of that one would never vote for it, and may be needed.
+        if n.state == PeerState::Looking && !self.configs.active.is_voter(n.leader) {
+            return debug!(leader = %n.leader, peer = %from, "vote for somebody who is no voter ignored");
         }
         let better = is_better(&self.configs, &Vote::of(n), &search.proposal);
         match search.timer {

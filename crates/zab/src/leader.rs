@@ -266,6 +266,8 @@ pub struct Leader {
     epoch: Epoch,
     /// Those that the phase has counted.
     counted: BTreeSet<PeerId>,
+    /// Those of them whose history is known to lack the proposed configuration.
+    lacking: BTreeSet<PeerId>,
     links: BTreeMap<LinkId, Link>,
     /// From `committed` to `last_proposed`, without a hole.
     outstanding: VecDeque<Outstanding>,
@@ -329,6 +331,7 @@ impl Leader {
             deadline: 0,
             epoch: Epoch(start.accepted.0.saturating_add(1)),
             counted: BTreeSet::from([config.me]),
+            lacking: BTreeSet::new(),
             leader: config.me,
             config,
             configs,
@@ -790,6 +793,9 @@ impl Leader {
             }
             if let Some(sid) = sid.filter(|_| last != Zxid(-1)) {
                 self.counted.insert(sid);
+                // A blank disk may have lost it.
+                let lacks = current > Epoch(0) && !self.newest_config().may_be_in(last, current);
+                self.lacking.extend(Some(sid).filter(|_| lacks));
             }
         }
         self.try_epoch_acks(now, Some(history));
@@ -797,7 +803,7 @@ impl Leader {
 
     /// Goes on as soon as a quorum is in the epoch. ref: Leader.lead.
     fn try_epoch_acks(&mut self, now: u64, history: Option<&mut History>) {
-        if self.phase != Phase::EpochAcks || !self.configs.has_quorum(&self.counted) {
+        if self.phase != Phase::EpochAcks || !self.enough_are_in() {
             return;
         }
         self.out.push(LeaderOutput::StoreCurrentEpoch(self.epoch));
@@ -810,6 +816,17 @@ impl Leader {
             }
         }
         self.try_establish(now);
+    }
+
+    /// Whether a quorum is in the epoch, and one of a proposed configuration. That one is not
+    /// waited for if too many of its voters never had it for anything to be committed by it: then
+    /// all that was committed is in this leader's history. The quorum may need members without
+    /// a vote in this election, whose disk was lost, and who count from NEWLEADER on.
+    fn enough_are_in(&self) -> bool {
+        let newest = self.newest_config();
+        let may_have = || newest.voters().filter(|v| !self.lacking.contains(v)).collect();
+        self.configs.active.has_quorum(&self.counted)
+            && (newest.has_quorum(&self.counted) || !newest.has_quorum(&may_have()))
     }
 
     /// The first leader of an ensemble gives its configuration a version.

@@ -774,6 +774,26 @@ fn a_proposed_configuration_is_asked_from_the_epoch_on() {
     "#]]);
 }
 
+/// 1 and 2 are to go on without 3, whose proposal 1 never got, and 2 has lost its disk.
+#[test]
+fn a_proposed_configuration_that_cannot_be_committed_is_not_waited_for() {
+    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+    let proposed = self::config(&[(1, false), (2, false)], E1 + 5);
+    let active = self::config(MEMBERS, E1 + 1);
+    let configs = Configs { last_seen: Some(Arc::new(proposed)), ..Configs::new(active) };
+    for (last, current, enters) in [(E1 + 4, 1, true), (E1 + 5, 1, false), (0, 0, false), (E1 + 5, 0, false)]
+    {
+        let mut t = Test::with(config.clone(), configs.clone(), E1 + 5);
+        t.up(1).packet(1, info(1, false, 1)).up(2).packet(2, info(2, false, 0));
+        t.packet(2, ack_epoch(-1, 0)).packet(1, ack_epoch(last, current));
+        assert_eq!(t.out.contains("StoreCurrentEpoch"), enters, "{last:x} {current}");
+        t.packet(1, ack(E2));
+        assert!(!t.leader.is_established(), "it comes into force with the history");
+        t.packet(2, ack(E2));
+        assert_eq!(t.leader.is_established(), enters);
+    }
+}
+
 /// Those that hear of it leave. Who was catching up does not, and may be a quorum with the leader.
 #[test]
 fn a_leader_that_has_passed_the_office_on_does_not_stay() {
