@@ -528,7 +528,8 @@ impl Election {
     /// differs: while looking, Java tells the vote of the election before under
     /// the round of this one; the proposal does not send anybody to a dead leader.
     /// A stranger of a later round cannot use that answer and Java's observers
-    /// answer it, without end: it waits. All who asked are told the result.
+    /// answer it, without end: it waits. All who asked are told the result. Who has
+    /// a leader is told nothing, where Java answers that, too.
     fn answer_stranger(&mut self, to: PeerId, n: &Notification) {
         let (vote, state) = match &mut self.phase {
             Phase::Idle => return,
@@ -541,6 +542,8 @@ impl Election {
                 }
                 (search.proposal, PeerState::Looking)
             }
+            // Two that are strangers to each other would answer without end.
+            Phase::Settled { .. } if is_settled(n.state) => return,
             Phase::Settled { vote, state } => (*vote, *state),
         };
         self.send(to, state, Vote { round: self.round, ..vote });
@@ -887,6 +890,10 @@ fn is_better(configs: &Configs, vote: &Vote, than: &Vote) -> bool {
 fn quorum(configs: &Configs, heard: &BTreeMap<PeerId, Heard>, vote: &Heard) -> bool {
     let agree = heard.iter().filter(|(_, h)| vote.agrees(h)).map(|(id, _)| *id).collect();
     configs.has_quorum(&agree)
+}
+
+fn is_settled(state: PeerState) -> bool {
+    matches!(state, PeerState::Following | PeerState::Leading | PeerState::Observing)
 }
 
 /// Whether a member says that its database may have lost something: such a

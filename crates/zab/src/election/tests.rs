@@ -751,7 +751,6 @@ fn a_settled_member_answers() {
             4 looking - - 1 -
                 to 4: Leading 3 7 1 2
             4 observing 3 7 1 2
-                to 4: Leading 3 7 1 2
             9 17 9 0 0 0
                 to 9: Leading 3 7 1 2
             at 1000
