@@ -334,7 +334,7 @@ impl Leader {
             deadline: 0,
             epoch: Epoch(start.accepted.0.saturating_add(1)),
             counted: BTreeSet::from([config.me]),
-            blank: BTreeSet::new(),
+            blank: [config.me].into_iter().filter(|_| (start.current, start.last) == BLANK).collect(),
             leader: config.me,
             config,
             configs,

@@ -829,6 +829,21 @@ fn voters_of_a_proposed_configuration_may_be_too_few_to_have_committed_anything(
     }
 }
 
+/// 3 was alone, has committed 5's vote with it, and has lost its disk.
+#[test]
+fn a_blank_leader_does_not_count_for_the_one_who_has_it_all() {
+    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+    let proposed = self::config(&[(3, false), (5, false)], E1 + 5);
+    let active = self::config(&[(3, false)], E1 + 1);
+    let configs = Configs { last_seen: Some(Arc::new(proposed)), ..Configs::new(active) };
+    let start = Start { accepted: Epoch(0), current: Epoch(0), last: Zxid::ZERO, applied: Zxid::ZERO };
+    let leader = Leader::new(config, configs, start, 0);
+    let mut t = Test { leader, history: History::new(), now: 0, out: String::new() };
+    t.up(1).packet(1, info(5, false, 1)).packet(1, ack_epoch(E1 + 6, 1));
+    assert!(t.out.contains("StoreAcceptedEpoch"));
+    assert!(!t.out.contains("StoreCurrentEpoch"), "{}", t.out);
+}
+
 fn proposed_is(t: &Test, voter: i64) -> bool {
     t.leader.configs().last_seen.as_ref().is_some_and(|c| c.is_voter(PeerId(voter)))
 }
