@@ -27,7 +27,7 @@ fn five_hundred_seeds() {
 /// Each of them found something once.
 #[test]
 fn seeds_that_failed() {
-    let failed = [2108, 2208, 2768, 5583, 24051, 49294];
+    let failed = [2108, 2208, 2768, 3137, 4774, 4820, 5583, 7373, 8350, 14734, 24051, 27901, 49294];
     let found: Vec<_> =
         failed.map(|s| run_seed(s, None, false)).into_iter().filter_map(|r| r.violation).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
