@@ -21,6 +21,9 @@ use crate::{
     zoo_cfg::{Setting, Settings, decode_number},
 };
 
+/// The login module of DIGEST-MD5, on both sides.
+pub(crate) const DIGEST_LOGIN: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
+
 /// How [`Config::load_with`] reads a file: its bytes, or `None` when there is no such file.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Option<Vec<u8>>>;
 
@@ -82,13 +85,13 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Loaded, ConfigError> {
 
 /// The file of logins from its setting: `=` in front says in Java that there is no other, and it may
 /// be a URL. (ref: sun.security.provider.ConfigFile.init)
-fn login_path(value: &str) -> &Path {
+pub(crate) fn login_path(value: &str) -> &Path {
     let value = value.strip_prefix('=').unwrap_or(value);
     let local = value.strip_prefix("file:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
     Path::new(local.unwrap_or(value))
 }
 
-fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     use io::Read as _;
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -100,7 +103,7 @@ fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-fn must_read(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, ConfigError> {
+pub(crate) fn must_read(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, ConfigError> {
     let found = read(path).and_then(|found| found.ok_or_else(|| io::ErrorKind::NotFound.into()));
     found.map_err(|source| ConfigError::Read { path: path.into(), source })
 }
@@ -108,10 +111,10 @@ fn must_read(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, ConfigError> {
 /// Settings on their way to a [`Config`].
 pub(crate) struct Builder<'a> {
     /// Stands before messages that are about no line.
-    place: String,
-    path: Option<&'a Path>,
+    pub(crate) place: String,
+    pub(crate) path: Option<&'a Path>,
     pub(crate) settings: Settings,
-    read: ReadFile<'a>,
+    pub(crate) read: ReadFile<'a>,
 }
 
 impl Builder<'_> {
@@ -271,12 +274,6 @@ impl Builder<'_> {
             if let Some(setting) = self.property(name).filter(|s| s.value.eq_ignore_ascii_case("true")) {
                 return Err(setting.refused("certificates are not checked by OCSP, remove it or use ssl.crl"));
             }
-        }
-        if self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false")
-            && let Some(setting) = self.property("zookeeper.admin.forceHttps")
-            && setting.value.eq_ignore_ascii_case("true")
-        {
-            return Err(setting.refused("the admin port has no TLS yet, set admin.enableServer=false"));
         }
         Ok(())
     }
@@ -509,12 +506,9 @@ impl Builder<'_> {
     /// `None`: there is no file of logins, or it has no section for this server, as Java takes it.
     /// (ref: ServerCnxnFactory.configureSaslLogin)
     fn sasl(&mut self) -> Result<Option<Sasl>, ConfigError> {
-        const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
-        let named = self.property("java.security.auth.login.config").filter(|s| !s.value.is_empty());
-        let Some(setting) = named.cloned() else { return Ok(None) };
+        let Some(setting) = self.login_setting() else { return Ok(None) };
         let path = login_path(&setting.value);
-        let property = |name: &str| self.property(name).map(|s| s.value.clone());
-        let mut file = LoginFile::parse(path, &must_read(path, self.read)?, &property)?;
+        let mut file = self.logins(&setting)?;
         let section =
             self.property("zookeeper.sasl.serverconfig").map_or_else(|| "Server".into(), |s| s.value.clone());
         let modules = file.sections.remove(&section).unwrap_or_default();
@@ -525,13 +519,13 @@ impl Builder<'_> {
         }
         let mut users = BTreeMap::new();
         for module in modules {
-            if module.class != DIGEST {
+            if module.class != DIGEST_LOGIN {
                 // Clients that should have to log in would pass.
                 return Err(ConfigError::Refused {
                     origin: module.origin,
                     key: section,
                     value: module.class,
-                    reason: format!("this version has DIGEST-MD5 alone, which is {DIGEST}"),
+                    reason: format!("this version has DIGEST-MD5 alone, which is {DIGEST_LOGIN}"),
                 });
             }
             let named = module.options.into_iter();
@@ -554,6 +548,17 @@ impl Builder<'_> {
             super_users: super_users.filter(|name| !name.is_empty()).collect(),
             allow_failed: self.flag("zookeeper.allowSaslFailedClients", false),
         }))
+    }
+
+    /// Where the file of logins is said to be.
+    pub(crate) fn login_setting(&self) -> Option<Setting> {
+        self.property("java.security.auth.login.config").filter(|s| !s.value.is_empty()).cloned()
+    }
+
+    pub(crate) fn logins(&self, setting: &Setting) -> Result<LoginFile, ConfigError> {
+        let path = login_path(&setting.value);
+        let property = |name: &str| self.property(name).map(|s| s.value.clone());
+        LoginFile::parse(path, &must_read(path, self.read)?, &property)
     }
 
     /// (ref: ProviderRegistry.initialize, QuorumPeerConfig.configureSSLAuth)
@@ -646,13 +651,25 @@ impl Builder<'_> {
         })
     }
 
-    fn admin(&self) -> Result<Admin, ConfigError> {
+    fn admin(&mut self) -> Result<Admin, ConfigError> {
+        let mut server = self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false");
+        // A server runs without its admin port, as Java's does.
+        let tls = match self.admin_tls() {
+            Ok(tls) => tls.filter(|_| server),
+            Err(e) if server => {
+                self.settings.warn(None, format!("no admin port, it cannot have TLS: {e}"));
+                server = false;
+                None
+            }
+            Err(_) => None,
+        };
         let value = |name: &str| self.property(name).map(|s| s.value.clone());
         let port = self.number("zookeeper.admin.serverPort", 8080, 0, 65535)?;
         Ok(Admin {
             words: value("zookeeper.4lw.commands.whitelist"),
             read_only_mode: self.flag("readonlymode.enabled", false),
-            server: self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false"),
+            server,
+            tls,
             address: Endpoint {
                 host: value("zookeeper.admin.serverAddress").and_then(named_host),
                 port: u16::try_from(port).expect("the range was checked"),
