@@ -420,6 +420,10 @@ impl Core {
                 let member = self.member.as_mut().expect("only members have an ensemble");
                 member.proposed(self.node.configs(), &config);
             }
+            Output::Withdrawn => {
+                let member = self.member.as_mut().expect("only members have an ensemble");
+                member.withdrawn(self.node.configs());
+            }
             Output::Configuration { config } => {
                 let member = self.member.as_mut().expect("only members have an ensemble");
                 member.configured(self.node.configs());
