@@ -88,8 +88,7 @@ fn run_all(compositions: &[String], config: &Config, steps: &[Step]) {
 
 /// More than the leader has in memory, and more of its log than it would read for a tree of this size.
 fn many() -> usize {
-    let usual = if std::env::var_os("SLOW").is_some() { 100_000 } else { 20_000 };
-    env("ZKD_ENSEMBLE_MANY", usual)
+    env("ZKD_ENSEMBLE_MANY", 100_000)
 }
 
 pub fn alike(e: &Ensemble) -> anyhow::Result<()> {
