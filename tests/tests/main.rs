@@ -24,6 +24,7 @@ mod read_only;
 mod reconfig;
 mod rolling;
 mod sasl;
+mod security;
 mod support;
 mod timers;
 mod tls;

@@ -24,7 +24,6 @@ const NO_CACHE: &str = "replies are encoded from the tree, there is no cache of 
 const NO_CLEANER: &str = "watches of a closed connection go at once, there is no cleaner";
 const NO_THROTTLE: &str = "a socket is not read while too much is under way: there is no queue to wait in";
 const NO_OBSERVER_MASTER: &str = "observers follow the leader";
-const NO_ENSEMBLE_AUTH: &str = "the scheme `ensemble` is not there yet";
 const NOT_MEASURED: &str = "not measured yet";
 const BY_PATH: &str = "a look-up by path for each request would cost more than many requests do";
 const NO_JVM: &str = "there is no JVM";
@@ -93,20 +92,16 @@ const ABSENT: &[(&str, &[&str])] = &[
     ),
     // Of a follower; a leader has the last one.
     (NO_OBSERVER_MASTER, &["om_commit_process_time_ms", "om_proposal_process_time_ms", "synced_observers"]),
-    (NO_ENSEMBLE_AUTH, &["ensemble_auth_fail", "ensemble_auth_skip", "ensemble_auth_success"]),
     (
         NOT_MEASURED,
         &[
             "ack_latency",
-            "commit_propagation_latency",
             "inflight_diff_count",
             "inflight_snap_count",
             "learner_handler_qp_size",
             "learner_handler_qp_time_ms",
             "local_write_committed_time_ms",
-            "propagation_latency",
             "proposal_ack_creation_latency",
-            "proposal_latency",
             "quit_leading_due_to_disloyal_voter",
             "quota_exceeded_error_per_namespace",
             "revalidate_count",

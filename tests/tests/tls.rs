@@ -36,29 +36,29 @@ use zk_testkit::request::OPEN;
 
 use crate::admin::with_admin;
 
-const PASSWORD: &str = "hush-4711";
+pub const PASSWORD: &str = "hush-4711";
 
 /// An authority with the files that it has made.
-struct Authority {
+pub struct Authority {
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// What a certificate is made of.
 #[derive(Clone)]
-struct Wanted<'a> {
-    name: &'a str,
-    hosts: &'a [&'a str],
-    until: i32,
-    serial: u64,
-    listed: bool,
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    pub hosts: &'a [&'a str],
+    pub until: i32,
+    pub serial: u64,
+    pub listed: bool,
 }
 
-const USUAL: Wanted<'_> =
+pub const USUAL: Wanted<'_> =
     Wanted { name: "", hosts: &["127.0.0.1", "localhost"], until: 2099, serial: 7, listed: false };
 
 impl Authority {
-    fn new() -> anyhow::Result<Self> {
+    pub fn new() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut params = CertificateParams::default();
         params.distinguished_name = subject("authority");
@@ -69,12 +69,12 @@ impl Authority {
         Ok(Self { dir, issuer })
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// `<name>.pem`: key and certificate.
-    fn make(&self, wanted: &Wanted<'_>) -> anyhow::Result<PathBuf> {
+    pub fn make(&self, wanted: &Wanted<'_>) -> anyhow::Result<PathBuf> {
         let mut params =
             CertificateParams::new(wanted.hosts.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name = subject(wanted.name);
@@ -113,7 +113,7 @@ impl Authority {
 
     /// From `<name>.pem` its `.p12`, `.jks` and one with an encrypted key, and the trust
     /// stores of all kinds.
-    fn stores(&self, name: &str) -> anyhow::Result<()> {
+    pub fn stores(&self, name: &str) -> anyhow::Result<()> {
         let at = |end: &str| self.file(&format!("{name}{end}")).display().to_string();
         let (pem, p12, jks, sealed) = (at(".pem"), at(".p12"), at(".jks"), at("-sealed.pem"));
         let password = format!("pass:{PASSWORD}");
@@ -171,7 +171,7 @@ impl Authority {
     }
 
     /// What a client of ours knows and shows.
-    fn client(&self, shows: Option<&Path>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    pub fn client(&self, shows: Option<&Path>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.file("ca.pem"))?)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -213,7 +213,7 @@ fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Bytes to it go on to a server through TLS. It ends with the test's process.
-fn tunnel(server: SocketAddr, config: Arc<rustls::ClientConfig>) -> anyhow::Result<SocketAddr> {
+pub fn tunnel(server: SocketAddr, config: Arc<rustls::ClientConfig>) -> anyhow::Result<SocketAddr> {
     let (told, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -248,7 +248,7 @@ fn shown(server: SocketAddr, config: &Arc<rustls::ClientConfig>) -> anyhow::Resu
 }
 
 /// The settings of a server with a TLS port, from `<server>.pem`.
-fn secure(authority: &Authority, port: u16) -> Config {
+pub fn secure(authority: &Authority, port: u16) -> Config {
     Config::default()
         .line("secureClientPort", port)
         .line("secureClientPortAddress", Ipv4Addr::LOCALHOST)
@@ -256,13 +256,13 @@ fn secure(authority: &Authority, port: u16) -> Config {
         .line("ssl.trustStore.location", authority.file("ca.pem").display())
 }
 
-fn start(config: impl Fn(u16) -> Config) -> anyhow::Result<(Server, SocketAddr)> {
+pub fn start(config: impl Fn(u16) -> Config) -> anyhow::Result<(Server, SocketAddr)> {
     let port = free_port()?;
     let server = Server::start(&Zkd, config(port))?;
     Ok((server, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
 }
 
-fn is_let_in(authority: &Authority, server: SocketAddr, shows: Option<&Path>) -> anyhow::Result<bool> {
+pub fn is_let_in(authority: &Authority, server: SocketAddr, shows: Option<&Path>) -> anyhow::Result<bool> {
     let through = tunnel(server, authority.client(shows)?)?;
     let mut conn = Conn::dial(through)?;
     Ok(matches!(conn.handshake(&raw::hello(10_000)), Ok(Some(r)) if r.timeout > 0))

@@ -216,6 +216,12 @@ names! {
     WRITE_FINAL_PROC_TIME_MS = "write_final_proc_time_ms";
     /// Time from a proposal to its commit, ms.
     QUORUM_ACK_LATENCY = "quorum_ack_latency";
+    /// Time from the preparation of a txn to its application, ms.
+    PROPAGATION_LATENCY = "propagation_latency";
+    /// Time from the preparation of a txn to its arrival at a follower, ms.
+    PROPOSAL_LATENCY = "proposal_latency";
+    /// Time from a proposal's arrival at a learner to its commit, ms.
+    COMMIT_PROPAGATION_LATENCY = "commit_propagation_latency";
     /// Time of a restore, ms.
     RESTORE_TIME = "restore_time";
 
@@ -236,6 +242,12 @@ names! {
     RESTORE_ERROR_COUNT = "restore_error_count";
     /// Restore commands that came too soon.
     RESTORE_RATE_LIMITED_COUNT = "restore_rate_limited_count";
+    /// Clients that know what the ensemble is called.
+    ENSEMBLE_AUTH_SUCCESS = "ensemble_auth_success";
+    /// Clients that mean another ensemble.
+    ENSEMBLE_AUTH_FAIL = "ensemble_auth_fail";
+    /// Clients that said no name, or could say any.
+    ENSEMBLE_AUTH_SKIP = "ensemble_auth_skip";
 
     // Of the process, with the names that every Prometheus client library uses.
     /// Processor time, seconds.
@@ -282,6 +294,12 @@ names! {
     ZKD_REQUEST_SECONDS = "zkd_request_seconds";
     /// Connections closed because they did not take their events.
     ZKD_CONNECTIONS_OVERFLOWED_TOTAL = "zkd_connections_overflowed_total";
+    /// Logins that have failed, of clients and on the admin port.
+    ZKD_LOGINS_FAILED_TOTAL = "zkd_logins_failed_total";
+    /// Logins that nobody looked at because too many of their address had failed.
+    ZKD_LOGINS_REFUSED_TOTAL = "zkd_logins_refused_total";
+    /// Replies with lists of children that have nearly outgrown what clients take.
+    ZKD_LARGE_CHILD_LISTS_TOTAL = "zkd_large_child_lists_total";
     /// Requests of the admin port and the page of Prometheus.
     ZKD_ADMIN_REQUESTS_TOTAL = "zkd_admin_requests_total";
 }
@@ -304,6 +322,11 @@ pub fn help(name: &str) -> &'static str {
         ZKD_CORE_BATCH_REQUESTS => "Requests of one round of the core.",
         ZKD_REQUEST_SECONDS => "Time of requests from their arrival to their reply.",
         ZKD_CONNECTIONS_OVERFLOWED_TOTAL => "Connections closed because they did not take their events.",
+        ZKD_LOGINS_FAILED_TOTAL => "Logins that have failed, of clients and on the admin port.",
+        ZKD_LOGINS_REFUSED_TOTAL => {
+            "Logins that were not looked at because too many of their address had failed."
+        }
+        ZKD_LARGE_CHILD_LISTS_TOTAL => "Lists of children above three quarters of what clients take.",
         ZKD_ADMIN_REQUESTS_TOTAL => "Requests of the admin port and of this page.",
         PROCESS_CPU_SECONDS_TOTAL => "Total user and system CPU time spent in seconds.",
         PROCESS_START_TIME_SECONDS => "Start time of the process since unix epoch in seconds.",

@@ -270,6 +270,12 @@ pub struct Auth {
     pub any_sasl_user: Option<String>,
     /// How clients log in by SASL. Default: none, they cannot.
     pub sasl: Option<Sasl>,
+    /// `ensembleAuthName` with the provider of the scheme `ensemble`: what this ensemble is called.
+    /// Empty: any name is right. Default: none, there is no such scheme.
+    pub ensemble: Option<BTreeSet<String>>,
+    /// `zkd.login.longestWaitMs`, ms: how long the answer to a failed login waits at most when many
+    /// of its address have failed. Default: 10000; 0 is never.
+    pub login_wait: Duration,
 }
 
 /// How clients log in by SASL: the section of the file `java.security.auth.login.config` that

@@ -366,7 +366,7 @@ pub const KEYS: &[Key] = &[
     prop("IPAuthenticationProvider.usexforwardedfor", Bool, "false", FORWARDED),
     prop("SASLAuthenticationProvider.superPassword", Text, "", Used),
     prop("authProvider.", Text, "", Used),
-    prop("ensembleAuthName", Text, "", Later("the ensemble authentication provider")),
+    prop("ensembleAuthName", Text, "", Used),
     prop("allowSaslFailedClients", Bool, "false", Used),
     prop("sessionRequireClientSASLAuth", Bool, "false", Used),
     prop("enforce.auth.enabled", Bool, "false", Used),
@@ -416,6 +416,7 @@ pub const KEYS: &[Key] = &[
     own("zkd.log.level", Text, "info"),
     own("zkd.log.format", Text, "text"),
     own("zkd.log.slowRequestMs", Millis, "2000"),
+    own("zkd.login.longestWaitMs", Millis, "10000"),
     // What only scripts and other servers know.
     prop("log.", Text, "", LOGGING),
     prop("root.logger", Text, "", LOGGING),

@@ -480,6 +480,7 @@ impl Builder<'_> {
         let digest = self.flag("zookeeper.DigestAuthenticationProvider.enabled", true);
         let super_digest = self.property("zookeeper.DigestAuthenticationProvider.superDigest");
         let providers = self.providers()?;
+        let ensemble = providers.contains("ensemble").then(|| self.ensemble_names());
         let auth = Auth {
             skip_acl: self.property("zookeeper.skipACL").is_some_and(|s| s.value == "yes"),
             digest: digest || providers.contains("digest"),
@@ -490,6 +491,8 @@ impl Builder<'_> {
             eager_acl_check: self.flag("zookeeper.enableEagerACLCheck", false),
             any_sasl_user: self.property("zookeeper.letAnySaslUserDoX").map(|s| s.value.clone()),
             sasl: self.sasl()?,
+            ensemble,
+            login_wait: self.millis("zookeeper.zkd.login.longestWaitMs", 10_000)?,
         };
         if auth.sasl.is_some() && !auth.providers.contains("sasl") {
             let text = "clients can log in by SASL, but no ACL can name them: add \
@@ -559,6 +562,12 @@ impl Builder<'_> {
         let path = login_path(&setting.value);
         let property = |name: &str| self.property(name).map(|s| s.value.clone());
         LoginFile::parse(path, &must_read(path, self.read)?, &property)
+    }
+
+    /// (ref: EnsembleAuthenticationProvider.setEnsembleNames)
+    fn ensemble_names(&self) -> BTreeSet<String> {
+        let listed = self.property("zookeeper.ensembleAuthName").map(|s| s.value.as_str());
+        listed.into_iter().flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()).collect()
     }
 
     /// (ref: ProviderRegistry.initialize, QuorumPeerConfig.configureSSLAuth)

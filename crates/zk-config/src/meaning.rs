@@ -163,6 +163,9 @@ fn in_words(name: &str) -> &'static str {
         }
         "zkd.log.level" => "which messages are logged: error, warn, info, debug, trace",
         "zkd.log.format" => "how messages are logged: text or json",
+        "zkd.login.longestWaitMs" => {
+            "ms that the answer to a failed login waits at most when its address fails again and again; 0 is never"
+        }
         "zkd.log.slowRequestMs" => "ms of a request above which it is logged; 0 is never",
         _ => "",
     }

@@ -3,6 +3,8 @@
 //! ref: ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL, the providers
 //! in org.apache.zookeeper.server.auth; behaviour rows 79 to 87.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -63,13 +65,23 @@ impl DigestAlg {
     }
 }
 
+/// The super user with the hash of his password, which must not reach a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SuperDigest(pub String);
+
+impl fmt::Debug for SuperDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SuperDigest(…)")
+    }
+}
+
 /// What the configuration says about permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuthPolicy {
     /// `zookeeper.skipACL=yes`: nothing is checked.
     pub skip_acl: bool,
     /// `zookeeper.DigestAuthenticationProvider.superDigest`.
-    pub super_digest: Option<String>,
+    pub super_digest: Option<SuperDigest>,
     /// `zookeeper.DigestAuthenticationProvider.digestAlg`.
     pub digest_alg: DigestAlg,
     /// `zookeeper.DigestAuthenticationProvider.enabled`.
@@ -81,6 +93,19 @@ pub struct AuthPolicy {
     pub sasl: bool,
     /// `zookeeper.letAnySaslUserDoX`.
     pub any_sasl_user: Option<String>,
+    /// `zookeeper.ensembleAuthName`, if there is the scheme `ensemble`; empty: any name is right.
+    pub ensemble: Option<BTreeSet<String>>,
+}
+
+/// What a client's name for the ensemble is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnsembleName {
+    /// It says none, or any is right.
+    Any,
+    /// It is one of those.
+    Right,
+    /// It is not: the client has come to the wrong place.
+    Wrong,
 }
 
 /// The authentication failed: the reply is -115 and the connection closes.
@@ -111,7 +136,7 @@ impl AuthPolicy {
             "digest" if !self.digest_disabled => {
                 let text = String::from_utf8_lossy(auth.ok_or(AuthFailed)?);
                 let id = self.digest_id(&text);
-                let is_super = self.super_digest.as_deref() == Some(id.as_str());
+                let is_super = self.super_digest.as_ref().is_some_and(|d| d.0 == id);
                 let mut ids = Vec::new();
                 if is_super {
                     ids.push(AuthId::new("super", ""));
@@ -122,6 +147,29 @@ impl AuthPolicy {
             // The address is an identity from the start; asking adds nothing.
             "ip" => Ok(Vec::new()),
             _ => Err(AuthFailed),
+        }
+    }
+
+    /// Whether these are of somebody who gives himself the super user's name without his password.
+    /// The identity counts, as in Java, but it was a guess.
+    pub fn misses_super(&self, ids: &[AuthId]) -> bool {
+        let user = |id: &str| id.split(':').next().unwrap_or_default().to_owned();
+        self.super_digest.as_ref().is_some_and(|of_super| {
+            let close = |id: &AuthId| id.scheme == "digest" && id.id != of_super.0;
+            ids.iter().any(|id| close(id) && user(&id.id) == user(&of_super.0))
+        })
+    }
+
+    /// Judges what a client calls this ensemble, so that nobody talks to another one by mistake.
+    /// ref: EnsembleAuthenticationProvider.handleAuthentication.
+    pub fn is_ensemble(&self, name: Option<&[u8]>) -> EnsembleName {
+        let name = name.filter(|name| !name.is_empty()).map(String::from_utf8_lossy);
+        match (name, &self.ensemble) {
+            (Some(name), Some(names)) if !names.is_empty() => match names.contains(&*name) {
+                true => EnsembleName::Right,
+                false => EnsembleName::Wrong,
+            },
+            _ => EnsembleName::Any,
         }
     }
 
@@ -386,6 +434,33 @@ mod tests {
         for bad in ["a@b@c", "a/b/c@d", "a@b/c"] {
             assert!(!valid_principal(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_of_the_ensemble() {
+        let of = |names: &[&str]| AuthPolicy {
+            ensemble: Some(names.iter().map(|n| (*n).to_owned()).collect()),
+            ..AuthPolicy::default()
+        };
+        let two = of(&["a", "b"]);
+        assert_eq!(two.is_ensemble(Some(b"b")), EnsembleName::Right);
+        assert_eq!(two.is_ensemble(Some(b"c")), EnsembleName::Wrong);
+        assert_eq!(two.is_ensemble(Some(b"")), EnsembleName::Any);
+        assert_eq!(two.is_ensemble(None), EnsembleName::Any);
+        assert_eq!(of(&[]).is_ensemble(Some(b"c")), EnsembleName::Any);
+    }
+
+    #[test]
+    fn guesses_of_the_super_user() {
+        let super_digest = Some(SuperDigest("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_owned()));
+        let p = AuthPolicy { super_digest, ..AuthPolicy::default() };
+        let log_in =
+            |p: &AuthPolicy, who: &str| p.authenticate("digest", Some(who.as_bytes())).expect("an id");
+        assert!(!p.misses_super(&log_in(&p, "super:test")));
+        assert!(p.misses_super(&log_in(&p, "super:tst")));
+        assert!(!p.misses_super(&log_in(&p, "bob:test")));
+        let without = AuthPolicy::default();
+        assert!(!without.misses_super(&log_in(&without, "super:tst")));
     }
 
     #[test]

@@ -214,7 +214,10 @@ impl<'a> ReadContext<'a> {
     }
 
     /// Tells what changed since the client's zxid and arms the rest. The events
-    /// carry zxid -1 and pass no permission check. ref: DataTree.setWatches; row 52.
+    /// carry zxid -1. ref: DataTree.setWatches; row 52.
+    ///
+    /// differs: of a node that the client may not read nothing is told and the watch is used up,
+    /// as if the change itself had met it. Java tells here of any change of any node.
     fn set_watches(
         &self,
         s: &SetWatches<'_>,
@@ -222,28 +225,36 @@ impl<'a> ReadContext<'a> {
         out: &mut BytesMut,
     ) -> Result<(), ErrorCode> {
         let rel = s.relative_zxid.0;
-        let mut tell = |event, path: &str| reply::watcher_event(out, event, path, Zxid(-1));
+        let mut tell = |event, path: &str, node: Option<Node<'_>>| {
+            let hidden = node.is_some_and(|n| {
+                let acl = n.acl();
+                !zk_tree::is_open(acl) && !self.policy.allows(acl, Perms::READ, self.ids)
+            });
+            if !hidden {
+                reply::watcher_event(out, event, path, Zxid(-1));
+            }
+        };
         let null_at = |i: u8| if s.null_list == Some(i) { Err(ErrorCode::MarshallingError) } else { Ok(()) };
         null_at(0)?;
         for p in &s.data {
             match self.tree.get(p) {
-                None => tell(EventType::NodeDeleted, p),
-                Some(n) if n.persisted().mzxid > rel => tell(EventType::NodeDataChanged, p),
+                None => tell(EventType::NodeDeleted, p, None),
+                Some(n) if n.persisted().mzxid > rel => tell(EventType::NodeDataChanged, p, Some(n)),
                 Some(_) => watches.add(WatchKind::Data, p),
             }
         }
         null_at(1)?;
         for p in &s.exist {
             match self.tree.get(p) {
-                Some(_) => tell(EventType::NodeCreated, p),
+                Some(n) => tell(EventType::NodeCreated, p, Some(n)),
                 None => watches.add(WatchKind::Data, p),
             }
         }
         null_at(2)?;
         for p in &s.child {
             match self.tree.get(p) {
-                None => tell(EventType::NodeDeleted, p),
-                Some(n) if n.persisted().pzxid > rel => tell(EventType::NodeChildrenChanged, p),
+                None => tell(EventType::NodeDeleted, p, None),
+                Some(n) if n.persisted().pzxid > rel => tell(EventType::NodeChildrenChanged, p, Some(n)),
                 Some(_) => watches.add(WatchKind::Child, p),
             }
         }

@@ -1,6 +1,7 @@
 //! What goes over a client's connection, without the length that frames it.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::{BufMut, Bytes};
 use jute::{DecodeError, Reader, Writer};
@@ -8,7 +9,7 @@ use jute::{DecodeError, Reader, Writer};
 use crate::{Acl, ErrorCode, OpCode, SessionId, Stat, Xid, Zxid};
 
 /// First frame of a connection. ref: proto.ConnectRequest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectRequest {
     /// Clients send 0 and servers ignore it.
     pub protocol_version: i32,
@@ -23,6 +24,19 @@ pub struct ConnectRequest {
     /// Whether the client takes a read-only server. `None`: the field is
     /// absent (clients before 3.4), and then absent from the answer as well.
     pub read_only: Option<bool>,
+}
+
+/// Without the password.
+impl fmt::Debug for ConnectRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectRequest")
+            .field("protocol_version", &self.protocol_version)
+            .field("last_zxid", &self.last_zxid)
+            .field("timeout", &self.timeout)
+            .field("session", &self.session)
+            .field("read_only", &self.read_only)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ConnectRequest {
@@ -54,7 +68,7 @@ impl ConnectRequest {
 }
 
 /// Answer to [`ConnectRequest`]. ref: proto.ConnectResponse.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectResponse {
     /// Always 0.
     pub protocol_version: i32,
@@ -66,6 +80,18 @@ pub struct ConnectResponse {
     pub password: [u8; 16],
     /// Whether the server is read-only; absent if the request had no such field.
     pub read_only: Option<bool>,
+}
+
+/// Without the password.
+impl fmt::Debug for ConnectResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectResponse")
+            .field("protocol_version", &self.protocol_version)
+            .field("timeout", &self.timeout)
+            .field("session", &self.session)
+            .field("read_only", &self.read_only)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ConnectResponse {
@@ -775,7 +801,7 @@ impl<'a> SetWatches<'a> {
 }
 
 /// Body of an auth packet. ref: proto.AuthPacket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AuthPacket<'a> {
     /// Ignored by servers.
     pub kind: i32,
@@ -783,6 +809,13 @@ pub struct AuthPacket<'a> {
     pub scheme: Option<Cow<'a, str>>,
     /// What it judges.
     pub auth: Option<&'a [u8]>,
+}
+
+/// Without what is judged.
+impl fmt::Debug for AuthPacket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthPacket").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
 }
 
 impl<'a> AuthPacket<'a> {

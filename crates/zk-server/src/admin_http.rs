@@ -41,7 +41,7 @@ use crate::server::StartError;
 use crate::shared::{Serving, Shared, address_identity};
 use crate::tls::{AdminPort, AdminStream};
 use crate::worker::ToWorker;
-use crate::{accept, backup, limits};
+use crate::{accept, backup, clock, limits};
 
 /// The thread that answers.
 #[derive(Debug)]
@@ -374,9 +374,8 @@ impl Asked {
         let Some(shared) = self.state.server.get().filter(|s| s.serving() == Serving::Yes) else {
             return http::probe(false, "not serving");
         };
-        let header = request.headers().get(AUTHORIZATION);
-        if let Err(refusal) = self.permitted(shared, Command::Restore, header) {
-            return http::refused("handover", refusal);
+        if let Err(refused) = self.admit(shared, Command::Restore, "handover", request).await {
+            return refused;
         }
         if collect::role(shared).await != Some(zk_node::Mode::Leading) {
             return http::text(409, "this member does not lead");
@@ -430,9 +429,9 @@ impl Asked {
             return respond(self.without_server(command, name, &request).await);
         };
         if command.needs_permission()
-            && let Err(refusal) = self.permitted(shared, command, request.headers().get(AUTHORIZATION))
+            && let Err(refused) = self.admit(shared, command, name, &request).await
         {
-            return respond(http::refused(name, refusal));
+            return respond(refused);
         }
         if posts != (command == Command::Restore) {
             return respond(http::wrong_method(name));
@@ -495,6 +494,26 @@ impl Asked {
             status.serving = collect::serving(shared, command.needs(), Wants::ARole).await;
         }
         http::answer(command, name, mask, &status)
+    }
+
+    /// Judges the caller; answers to wrong logins wait like those of clients.
+    async fn admit(
+        &self,
+        shared: &Shared,
+        command: Command,
+        asked: &str,
+        request: &Request<Incoming>,
+    ) -> Result<(), http::Response> {
+        let address = self.caller.peer.ip().to_canonical();
+        if !shared.guard.admits(address, clock::mono()) {
+            return Err(http::text(429, "too many logins of this address have failed"));
+        }
+        let judged = self.permitted(shared, command, request.headers().get(AUTHORIZATION));
+        if judged.is_err_and(|refusal| refusal != Refusal::Missing) {
+            let wait = shared.guard.failed(address, clock::mono());
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        judged.map_err(|refusal| http::refused(asked, refusal))
     }
 
     /// The caller must be known, and must have every permission on the root.

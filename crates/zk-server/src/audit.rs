@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use zk_pipeline::auth::masked;
 use zk_proto::client::{CreateMode, WriteRequest};
 use zk_proto::{Acl, AuthId, DecodeError, OpCode, Perms, Reader, SessionId};
 
@@ -252,7 +253,10 @@ fn mode(mode: CreateMode) -> &'static str {
 }
 
 /// ref: ZKUtil.aclToString, which puts nothing between entries.
+///
+/// differs: the hash of a password is not shown, as getACL does not show it.
 fn entry(acl: &Acl) -> String {
+    let acl = masked(acl);
     let letters = [
         (Perms::CREATE, 'c'),
         (Perms::DELETE, 'd'),

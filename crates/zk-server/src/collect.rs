@@ -302,6 +302,9 @@ fn metrics(shared: &Shared, workers: &[WorkerReport], core: &CoreReport) -> Vec<
         counter(names::RESTORE_ERROR_COUNT, admin.restore_errors.get()),
         counter(names::RESTORE_RATE_LIMITED_COUNT, admin.restore_limited.get()),
         counter(names::INSECURE_ADMIN_COUNT, admin.insecure.get()),
+        counter(names::ENSEMBLE_AUTH_SUCCESS, totals.ensemble_right),
+        counter(names::ENSEMBLE_AUTH_FAIL, totals.ensemble_wrong),
+        counter(names::ENSEMBLE_AUTH_SKIP, totals.ensemble_skipped),
     ];
     list.extend(summaries(shared));
     list.extend(quotas(shared));
@@ -340,6 +343,9 @@ fn summaries(shared: &Shared) -> Vec<Metric> {
         basic(names::PREP_PROCESS_TIME, Counted::of(&core.prepare), MS),
         advanced(names::WRITE_FINAL_PROC_TIME_MS, Counted::of(&core.apply), MS),
         advanced(names::QUORUM_ACK_LATENCY, Counted::of(&core.quorum), MS),
+        advanced(names::PROPAGATION_LATENCY, Counted::of(&core.propagation), MS),
+        advanced(names::PROPOSAL_LATENCY, Counted::of(&core.proposal), MS),
+        advanced(names::COMMIT_PROPAGATION_LATENCY, Counted::of(&core.commit_propagation), MS),
         basic(names::ELECTION_TIME, Counted::of(&core.election), MS),
         basic(names::UNAVAILABLE_TIME, Counted::of(&core.unavailable), MS),
         basic(names::LEADER_UNAVAILABLE_TIME, Counted::of(&core.leader_unavailable), MS),
@@ -441,6 +447,7 @@ pub fn own(shared: &Shared, health: Health) -> Vec<Own> {
     let yes = |b: bool| f64::from(u8::from(b));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let overflowed = shared.workers.iter().map(|w| w.meters.overflowed.get()).sum();
+    let large_lists = shared.workers.iter().map(|w| w.meters.large_lists.get()).sum();
     let mut list = vec![
         Own { name: names::ZKD_INFO, label: Some(("version", version)), value: OwnValue::Gauge(1.0) },
         gauge(names::ZKD_SERVING, yes(health.serving)),
@@ -456,6 +463,9 @@ pub fn own(shared: &Shared, health: Health) -> Vec<Own> {
         plain(names::ZKD_APPLY_BATCH_TRANSACTIONS, Counted::of(&core.slice).numbers()),
         plain(names::ZKD_CORE_BATCH_REQUESTS, Counted::of(&core.round).numbers()),
         counter(names::ZKD_CONNECTIONS_OVERFLOWED_TOTAL, overflowed),
+        counter(names::ZKD_LOGINS_FAILED_TOTAL, shared.guard.failures()),
+        counter(names::ZKD_LOGINS_REFUSED_TOTAL, shared.guard.closed()),
+        counter(names::ZKD_LARGE_CHILD_LISTS_TOTAL, large_lists),
         counter(names::ZKD_ADMIN_REQUESTS_TOTAL, meters.admin.requests.get()),
     ];
     for i in 0..=meters::OPERATIONS.len() {

@@ -30,6 +30,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use zk_admin::Word;
+use zk_pipeline::auth::EnsembleName;
 use zk_pipeline::read::{self, ReadContext, Watches};
 use zk_pipeline::{ConnId, Identities, Input, reply};
 use zk_proto::client::{
@@ -111,6 +112,8 @@ pub struct Inner {
     pub closing: bool,
     /// It closes now.
     pub dead: bool,
+    /// It waits behind a failed login: nothing is read, and nothing leaves.
+    held: bool,
     /// Counters for `cons`.
     pub stats: ConnStats,
     /// When it was accepted, wall-clock ms.
@@ -118,14 +121,20 @@ pub struct Inner {
 }
 
 impl Inner {
-    fn add_ids(&mut self, new: Vec<AuthId>) {
+    /// False: it has too many. Java takes any number.
+    #[must_use]
+    fn add_ids(&mut self, new: Vec<AuthId>) -> bool {
         let mut ids = self.ids.to_vec();
         for id in new {
             if !ids.contains(&id) {
                 ids.push(id);
             }
         }
-        self.ids = ids.into();
+        let fits = ids.len() <= limits::IDENTITIES;
+        if fits {
+            self.ids = ids.into();
+        }
+        fits
     }
 }
 
@@ -186,6 +195,7 @@ impl Conn {
             deferred: 0,
             closing: false,
             dead: false,
+            held: false,
             stats: ConnStats::default(),
             established: clock::wall(),
         };
@@ -301,6 +311,9 @@ impl Conn {
     /// Whether the next frame is taken.
     fn may_go_on(&self) -> bool {
         let i = self.inner.borrow();
+        if i.held {
+            return false;
+        }
         match i.phase {
             Phase::First4 | Phase::Mask => !self.worker.core_is_full(),
             Phase::Connecting => !self.worker.core_is_full() && !self.worker.is_held(),
@@ -311,7 +324,7 @@ impl Conn {
 
     /// ref: ZooKeeperServer.shouldThrottle.
     fn may_take(&self, i: &Inner) -> bool {
-        if self.worker.core_is_full() || self.worker.is_held() {
+        if i.held || self.worker.core_is_full() || self.worker.is_held() {
             return false;
         }
         if i.pending.is_empty() {
@@ -326,6 +339,14 @@ impl Conn {
     pub fn wake(&self) {
         if let Some(w) = self.waker.borrow().as_ref() {
             w.wake_by_ref();
+        }
+    }
+
+    /// What was held back for a failed login leaves.
+    pub fn release(&self) {
+        if std::mem::take(&mut self.inner.borrow_mut().held) {
+            self.flush();
+            self.wake();
         }
     }
 
@@ -376,6 +397,9 @@ impl Conn {
     pub fn flush(&self) {
         let mut i = self.inner.borrow_mut();
         let i = &mut *i;
+        if i.held && !i.dead {
+            return;
+        }
         while !i.dead && (!i.out.is_empty() || self.has_encrypted()) {
             match self.try_write(&i.out) {
                 Ok(n) if n == i.out.len() => i.out.clear(),
@@ -654,6 +678,7 @@ impl Conn {
         }
         let micros_taken = micros.saturating_sub(p.at);
         self.worker.meters.operations[operation(p.op)].record(micros_taken);
+        self.look_at_size(p.op, i.session, frames.len());
         let (now, took) = (micros / 1000, micros_taken / 1000);
         let (zxid, err) = header_of(frames);
         if let Some(asked) = &p.asked {
@@ -667,6 +692,13 @@ impl Conn {
         let op = if p.op.is_write() && err != 0 { 0 } else { p.op.to_i32() };
         i.stats.replied(p.xid.0, op, zxid, now, took);
         self.worker.count_reply(frames.len(), took);
+    }
+
+    /// Warns of a list of children before it is more than clients take.
+    fn look_at_size(&self, op: OpCode, session: SessionId, bytes: usize) {
+        if bytes >= limits::LARGE_LIST && matches!(op, OpCode::GetChildren | OpCode::GetChildren2) {
+            self.worker.large_list(self.peer, session, bytes);
+        }
     }
 
     fn who<'i>(&self, i: &'i Inner) -> Who<'i> {
@@ -779,24 +811,69 @@ impl Turn<'_> {
             i.closing = true;
             return;
         };
-        self.answered += 1;
-        i.stats.sent += 1;
+        if !self.may_try(i) {
+            return;
+        }
+        let policy = &self.conn.worker.shared.policy;
         let scheme = packet.scheme.as_deref().unwrap_or_default();
         let judged = match scheme {
             // The certificate was judged when it was shown.
             "x509" if i.ids.iter().any(|id| id.scheme == "x509") => Ok(Vec::new()),
-            _ => self.conn.worker.shared.policy.authenticate(scheme, packet.auth),
+            "ensemble" if policy.ensemble.is_some() => match self.ensemble(packet.auth) {
+                // Java closes before it answers.
+                EnsembleName::Wrong => {
+                    i.closing = true;
+                    return self.slow_down(i);
+                }
+                EnsembleName::Any | EnsembleName::Right => Ok(Vec::new()),
+            },
+            _ => policy.authenticate(scheme, packet.auth),
         };
-        match judged {
-            Ok(new) => {
-                i.add_ids(new);
-                reply::error(&mut i.out, xid, Zxid::ZERO, ErrorCode::Ok);
-            }
-            Err(_) => {
-                tracing::debug!(peer = %self.conn.peer, scheme, "authentication failed");
-                reply::error(&mut i.out, xid, Zxid::ZERO, ErrorCode::AuthFailed);
-                i.closing = true;
-            }
+        let guessed = judged.as_deref().is_ok_and(|new| policy.misses_super(new));
+        let code = match judged.is_ok_and(|new| i.add_ids(new)) {
+            true => ErrorCode::Ok,
+            false => ErrorCode::AuthFailed,
+        };
+        self.answered += 1;
+        i.stats.sent += 1;
+        reply::error(&mut i.out, xid, Zxid::ZERO, code);
+        if code != ErrorCode::Ok {
+            tracing::debug!(peer = %self.conn.peer, "authentication failed");
+            i.closing = true;
+        }
+        if guessed || i.closing {
+            self.slow_down(i);
+        }
+    }
+
+    /// Counts as Java does. ref: EnsembleAuthenticationProvider.
+    fn ensemble(&self, name: Option<&[u8]>) -> EnsembleName {
+        let worker = &self.conn.worker;
+        let judged = worker.shared.policy.is_ensemble(name);
+        worker.count(|t| match judged {
+            EnsembleName::Any => t.ensemble_skipped += 1,
+            EnsembleName::Right => t.ensemble_right += 1,
+            EnsembleName::Wrong => t.ensemble_wrong += 1,
+        });
+        if judged == EnsembleName::Wrong {
+            tracing::debug!(peer = %self.conn.peer, "the client means another ensemble");
+        }
+        judged
+    }
+
+    /// Whether a login is looked at: not while too many failed ones of the address wait.
+    fn may_try(&self, i: &mut Inner) -> bool {
+        let admitted = self.conn.worker.shared.guard.admits(self.conn.peer.ip(), self.micros / 1000);
+        i.closing |= !admitted;
+        admitted
+    }
+
+    /// A login has failed: its answer leaves later the more often that has happened to the address.
+    fn slow_down(&self, i: &mut Inner) {
+        let wait = self.conn.worker.shared.guard.failed(self.conn.peer.ip(), self.micros / 1000);
+        if wait > 0 {
+            i.held = true;
+            Rc::clone(&self.conn.worker).release_later(self.conn.id, wait);
         }
     }
 
@@ -808,6 +885,9 @@ impl Turn<'_> {
             i.closing = true;
             return;
         };
+        if !self.may_try(i) {
+            return;
+        }
         let settings = &self.conn.worker.shared.settings;
         let taken = match &settings.sasl {
             None => Ok(None),
@@ -816,11 +896,12 @@ impl Turn<'_> {
         let (code, token) = match taken {
             Ok(None) => (ErrorCode::Ok, None),
             Ok(Some(answer)) => {
-                i.add_ids(answer.proven);
+                i.closing |= !i.add_ids(answer.proven);
                 (ErrorCode::Ok, Some(answer.token))
             }
             Err(reason) => {
                 tracing::debug!(peer = %self.conn.peer, %reason, "login failed");
+                self.slow_down(i);
                 if matches!(reason, LoginError::Name) {
                     i.closing = true;
                     return;
@@ -890,7 +971,9 @@ impl Turn<'_> {
         let policy = &self.conn.worker.shared.policy;
         let ctx = ReadContext { tree, policy, ids: &i.ids, session: i.session };
         let mut watches = ConnWatches { table, slot: self.conn.slot };
+        let before = i.out.len();
         read::answer(&ctx, header.xid, op, body, &mut watches, &mut i.out);
+        self.conn.look_at_size(op, i.session, i.out.len() - before);
         self.answered += 1;
         self.reads[operation(op)] += 1;
         i.stats.replied(header.xid.0, header.op, tree.last_zxid().0, self.micros / 1000, 0);

@@ -17,7 +17,8 @@ use zab::sync::LogSpan;
 use zk_node::{Node, Output};
 use zk_pipeline::{Input, Now, PipelineConfig, PipelineStats};
 use zk_proto::quorum::packet::FromLeader;
-use zk_proto::{PeerId, SessionId, Zxid};
+use zk_proto::txn::TxnHeader;
+use zk_proto::{PeerId, Reader, SessionId, Zxid};
 use zk_storage::StorageConfig;
 use zk_tree::{Effects, Touched, Tree};
 
@@ -98,14 +99,36 @@ struct Roles {
     found: u64,
     /// Since when clients are not served.
     unavailable: Option<u64>,
-    /// Proposals of a leader that are not applied: their zxid, and when, in microseconds.
-    proposed: VecDeque<(Zxid, u64)>,
+    /// Batches that are not applied.
+    under_way: VecDeque<Batch>,
+}
+
+/// Transactions that went to the log together, as their last one.
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    zxid: Zxid,
+    /// When they were proposed, or heard of; monotonic, in microseconds.
+    came: u64,
+    /// When they were prepared, by the leader's clock; ms.
+    prepared: i64,
+}
+
+impl Batch {
+    fn of(last: &Record) -> Option<Self> {
+        let header = TxnHeader::read(&mut Reader::new(&last.bytes)).ok()?;
+        Some(Self { zxid: last.zxid, came: clock::micros(), prepared: header.time })
+    }
+
+    /// How long ago they were prepared, in microseconds. `None`: clocks differ by more than that.
+    fn age(&self) -> Option<u64> {
+        u64::try_from(clock::wall() - self.prepared).ok().map(|ms| ms * 1000)
+    }
 }
 
 impl Roles {
     fn new(mode: zk_node::Mode, now: u64, serves: bool) -> Self {
         let unavailable = (!serves).then_some(now);
-        Self { mode, looking: now, found: now, unavailable, proposed: VecDeque::new() }
+        Self { mode, looking: now, found: now, unavailable, under_way: VecDeque::new() }
     }
 
     fn changed(&mut self, mode: zk_node::Mode, now: u64, meters: &CoreMeters) {
@@ -115,7 +138,7 @@ impl Roles {
         if before == mode {
             return;
         }
-        self.proposed.clear();
+        self.under_way.clear();
         if mode == Looking {
             self.looking = now;
             meters.looking.add(1);
@@ -574,14 +597,19 @@ impl Core {
 
     fn note_proposals(&mut self, records: &[Record]) {
         let (meters, n) = (&self.meters.core, records.len() as u64);
+        let batch = records.last().and_then(Batch::of);
+        self.roles.under_way.extend(batch);
         match self.node.mode() {
-            zk_node::Mode::Leading => {
-                meters.proposals.add(n);
-                if let Some(last) = records.last() {
-                    self.roles.proposed.push_back((last.zxid, clock::micros()));
+            zk_node::Mode::Leading => meters.proposals.add(n),
+            mode @ (zk_node::Mode::Following | zk_node::Mode::Observing) => {
+                meters.learned_proposals.add(n);
+                // ref: Follower.processPacket.
+                if mode == zk_node::Mode::Following
+                    && let Some(age) = batch.and_then(|b| b.age())
+                {
+                    meters.proposal.record(age);
                 }
             }
-            zk_node::Mode::Following | zk_node::Mode::Observing => meters.learned_proposals.add(n),
             zk_node::Mode::Alone | zk_node::Mode::Looking | zk_node::Mode::ReadOnly => {}
         }
     }
@@ -598,14 +626,23 @@ impl Core {
         if self.member.is_some() {
             meters.member_commits.add(applied);
         }
-        while let Some((zxid, at)) = self.roles.proposed.front().copied()
-            && zxid <= last
-        {
-            self.roles.proposed.pop_front();
-            let took = clock::micros().saturating_sub(at);
-            meters.quorum.record(took);
-            #[cfg(feature = "otel")]
-            crate::trace::commit(zxid, took);
+        let mode = self.node.mode();
+        while let Some(batch) = self.roles.under_way.pop_front_if(|b| b.zxid <= last) {
+            if let Some(age) = batch.age() {
+                meters.propagation.record(age);
+            }
+            let since = clock::micros().saturating_sub(batch.came);
+            match mode {
+                zk_node::Mode::Leading => {
+                    meters.quorum.record(since);
+                    #[cfg(feature = "otel")]
+                    crate::trace::commit(batch.zxid, since);
+                }
+                zk_node::Mode::Following | zk_node::Mode::Observing => {
+                    meters.commit_propagation.record(since)
+                }
+                zk_node::Mode::Alone | zk_node::Mode::Looking | zk_node::Mode::ReadOnly => {}
+            }
         }
     }
 

@@ -33,6 +33,7 @@ mod dynamic;
 mod early;
 mod ensemble;
 mod frames;
+mod guard;
 mod inbox;
 pub mod limits;
 mod live;

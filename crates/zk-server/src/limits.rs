@@ -61,7 +61,7 @@ pub const LOG_BATCHES: usize = 1024;
 /// thread send them.
 pub const CONTROL: usize = 64;
 
-/// Pause of a worker between two lines about slow requests, ms.
+/// Pause of a worker between two lines about slow requests, or about long lists, ms.
 pub const SLOW_PAUSE_MS: u64 = 1000;
 
 /// Bytes of changes that the mirror has not written; above it the core only notes what
@@ -158,6 +158,31 @@ pub const PEER_EVENTS_PAUSE: Duration = Duration::from_millis(1);
 /// Connections of a port that have not said who they are. One more closes the
 /// oldest: silent strangers cannot keep a member out.
 pub const HANDSHAKES: usize = 128;
+
+/// Failed logins of an address that are answered at once: people mistype, and several clients
+/// stand behind one address.
+pub const LOGIN_FREE: u32 = 5;
+
+/// How long the answer to the next one waits, ms; the wait doubles with each.
+pub const LOGIN_FIRST_WAIT_MS: u64 = 100;
+
+/// Failed logins of one address whose answers wait. With the longest wait these are six guesses
+/// a second from one address, and as many clients with a wrong password behind it disturb nobody.
+pub const LOGIN_WAITING: usize = 64;
+
+/// After so long without a failure an address begins anew, ms.
+pub const LOGIN_FORGET_MS: u64 = 60_000;
+
+/// Addresses with failed logins that are remembered: about a MiB.
+pub const LOGIN_ADDRESSES: usize = 10_000;
+
+/// Bytes of a reply to getChildren from which it is warned of: three quarters of what Java's
+/// clients take by default (`jute.maxbuffer`, 1 MiB). A client that gets more than it takes
+/// closes, comes again, and asks again.
+pub const LARGE_LIST: usize = 3 * MIB / 4;
+
+/// Identities of a connection. Clients have a few; each is looked at with each request.
+pub const IDENTITIES: usize = 100;
 
 /// Threads for handshakes of clients: with as many a core makes about a thousand in a second with
 /// RSA, and the cores are the workers' as well.

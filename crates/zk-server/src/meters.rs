@@ -266,6 +266,8 @@ pub struct WorkerMeters {
     pub operations: [Histogram; OPERATIONS.len() + 1],
     /// Connections closed because they did not take their events.
     pub overflowed: Counter,
+    /// Lists of children that have nearly outgrown what clients take.
+    pub large_lists: Counter,
     /// Connections told of a node that came, by event.
     pub created: Histogram,
     /// The same of one that went.
@@ -310,6 +312,12 @@ pub struct CoreMeters {
     pub apply: Histogram,
     /// Time from a leader's proposal to its application, which follows its commit.
     pub quorum: Histogram,
+    /// Time from the preparation of transactions to their application, by the clocks of two machines.
+    pub propagation: Histogram,
+    /// The same to their arrival at a follower.
+    pub proposal: Histogram,
+    /// Time from a learner's hearing of transactions to their application, which follows the commit.
+    pub commit_propagation: Histogram,
     /// Time of an election.
     pub election: Histogram,
     /// Time without service.

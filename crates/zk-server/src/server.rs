@@ -17,7 +17,7 @@ use zk_admin::status::{Conf, DEFAULT_TRACE_MASK};
 use zk_config::Endpoint;
 use zk_config::config::{Config, DigestAlgorithm};
 use zk_node::Node;
-use zk_pipeline::auth::DigestAlg;
+use zk_pipeline::auth::{DigestAlg, SuperDigest};
 use zk_pipeline::{AuthPolicy, PipelineConfig};
 use zk_proto::Zxid;
 use zk_storage::{Progress, StorageError};
@@ -29,6 +29,7 @@ use crate::core_loop::{Alone, Control, Core, first_session};
 use crate::disk::{LogHandle, MirrorHandle, Watch};
 use crate::early::Early;
 use crate::ensemble;
+use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::live::Live;
 use crate::meters::{Meters, StartMeters};
@@ -180,6 +181,7 @@ impl Server {
             large_bytes: AtomicU64::new(0),
             connections: Arc::new(Connections::default()),
             throttle: Mutex::new(Throttle::new(&config.connections.throttle, now.mono)),
+            guard: Guard::new(config.auth.login_wait),
             trace_mask: AtomicI64::new(DEFAULT_TRACE_MASK),
             meters: Arc::clone(&meters),
             mirror_lag: Arc::default(),
@@ -406,11 +408,12 @@ fn pipeline_config(config: &Config) -> PipelineConfig {
     };
     let policy = AuthPolicy {
         skip_acl: auth.skip_acl,
-        super_digest: auth.super_digest.as_ref().map(|s| s.expose().to_owned()),
+        super_digest: auth.super_digest.as_ref().map(|s| SuperDigest(s.expose().to_owned())),
         digest_alg,
         digest_disabled: !auth.digest,
         x509: auth.providers.contains("x509"),
         sasl: auth.providers.contains("sasl"),
+        ensemble: auth.ensemble.clone(),
         any_sasl_user: auth.any_sasl_user.clone(),
     };
     let never_used =

@@ -20,6 +20,7 @@ use zk_tree::Tree;
 use zk_tree::watch::Interest;
 
 use crate::core_loop::Control;
+use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::live::Live;
 use crate::meters::{Meters, WorkerMeters};
@@ -149,6 +150,8 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// New sessions pass through it.
     pub throttle: Mutex<Throttle>,
+    /// Who has failed to log in.
+    pub guard: Guard,
     /// What `gtmk` prints.
     pub trace_mask: AtomicI64,
     /// [`Serving`], written by the core.

@@ -86,6 +86,12 @@ pub struct Totals {
     pub not_serving: u64,
     /// Replies to connections that had gone.
     pub stale_replies: u64,
+    /// Clients that did not say what the ensemble is called, or could say anything.
+    pub ensemble_skipped: u64,
+    /// Those that said it rightly.
+    pub ensemble_right: u64,
+    /// Those that said another name.
+    pub ensemble_wrong: u64,
 }
 
 impl Totals {
@@ -101,6 +107,9 @@ impl Totals {
         self.revalidated += other.revalidated;
         self.not_serving += other.not_serving;
         self.stale_replies += other.stale_replies;
+        self.ensemble_skipped += other.ensemble_skipped;
+        self.ensemble_right += other.ensemble_right;
+        self.ensemble_wrong += other.ensemble_wrong;
     }
 }
 

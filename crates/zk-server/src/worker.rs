@@ -138,8 +138,22 @@ pub struct Worker {
     accepted: Notify,
     /// When a slow request was last logged, and how many were not since.
     slow: Cell<(u64, u64)>,
+    /// The same of a long list of children.
+    large_list: Cell<(u64, u64)>,
     stop: Cell<bool>,
     stopped: Notify,
+}
+
+/// How many lines of a kind were left out, if one is due: once in a while is enough.
+fn next_line(kept: &Cell<(u64, u64)>) -> Option<u64> {
+    let (last, left_out) = kept.get();
+    let now = clock::mono();
+    if last != 0 && now < last + limits::SLOW_PAUSE_MS {
+        kept.set((last, left_out + 1));
+        return None;
+    }
+    kept.set((now, 0));
+    Some(left_out)
 }
 
 const SLOT_BITS: u32 = 24;
@@ -169,6 +183,7 @@ impl Worker {
             sessionless: RefCell::default(),
             accepted: Notify::new(),
             slow: Cell::default(),
+            large_list: Cell::default(),
             stop: Cell::new(false),
             stopped: Notify::new(),
             shared,
@@ -247,6 +262,7 @@ impl Worker {
                 self.stop.set(true);
                 self.each(|c| {
                     c.inner.borrow_mut().closing = true;
+                    c.release();
                     c.wake();
                 });
             }
@@ -471,6 +487,16 @@ impl Worker {
         }
     }
 
+    /// Lets go of a connection that is held, in so many ms.
+    pub fn release_later(self: Rc<Self>, conn: ConnId, wait: u64) {
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            if let Some(conn) = self.conn(conn) {
+                conn.release();
+            }
+        });
+    }
+
     /// Collects a request for the core, which will be answered or forgotten.
     pub fn request(&self, input: Input) {
         self.shared.outstanding.fetch_add(1, Ordering::Relaxed);
@@ -570,14 +596,19 @@ impl Worker {
 
     /// A request took long. When the disk stands still all do: one line a second is enough.
     pub fn slow(&self, peer: SocketAddr, session: SessionId, xid: Xid, op: OpCode, ms: u64) {
-        let (last, left_out) = self.slow.get();
-        let now = clock::mono();
-        if last != 0 && now < last + limits::SLOW_PAUSE_MS {
-            return self.slow.set((last, left_out + 1));
-        }
-        self.slow.set((now, 0));
+        let Some(left_out) = next_line(&self.slow) else { return };
         let op = names::last_operation(op.to_i32());
         tracing::warn!(%peer, %session, xid = xid.0, op, ms, left_out, "slow request");
+    }
+
+    /// A list of children is nearly more than clients take.
+    pub fn large_list(&self, peer: SocketAddr, session: SessionId, bytes: usize) {
+        self.meters.large_lists.add(1);
+        let Some(left_out) = next_line(&self.large_list) else { return };
+        tracing::warn!(
+            %peer, %session, bytes, left_out,
+            "list of children is near the size that clients take by default, 1 MiB (jute.maxbuffer of the client)"
+        );
     }
 
     /// Changes the counters since the start.

@@ -50,6 +50,8 @@ impl Default for Config {
                 ("4lw.commands.whitelist", "*"),
                 ("extendedTypesEnabled", "true"),
                 ("admin.enableServer", "false"),
+                // Tests fail on purpose, and in parallel.
+                ("zkd.login.longestWaitMs", "0"),
                 // Enough for tests, and quick to zero on a slow disk.
                 ("preAllocSize", "1024"),
             ]
