@@ -15,7 +15,8 @@ if [ "${1:-}" = "--config" ]; then
     shift 2
 fi
 if [ -z "${ZOOCFGDIR:-}" ]; then
-    for ZOOCFGDIR in "$here/../conf" "$here/../etc/zookeeper" /etc/zookeeper/conf /etc/zookeeper; do
+    # Behind Java's places that of the Debian package.
+    for ZOOCFGDIR in "$here/../conf" "$here/../etc/zookeeper" /etc/zkd /etc/zookeeper/conf /etc/zookeeper; do
         [ -d "$ZOOCFGDIR" ] && break
     done
 fi
@@ -29,6 +30,10 @@ case $cfg in
     /*) ;;
     *) if [ ! -f "$cfg" ] || [ -z "${2:-}" ]; then cfg=$ZOOCFGDIR/$cfg; fi ;;
 esac
+# In a container whose root file system is read-only it is made there.
+if [ ! -f "$cfg" ] && [ -z "${2:-}" ] && [ -f "${ZOO_DATA_DIR:-}/zoo.cfg.made" ]; then
+    cfg=$ZOO_DATA_DIR/zoo.cfg.made
+fi
 
 # The last value of a key in zoo.cfg, without blanks around it.
 value() {
@@ -57,7 +62,10 @@ start() {
         echo "already running as process $pid."
         exit 1
     fi
-    log_dir=${ZOO_LOG_DIR:-$here/../logs}
+    # Beside an installation of one's own, or where the system has logs.
+    log_dir=$here/../logs
+    [ "$here" = /usr/bin ] && log_dir=/var/log/zookeeper
+    log_dir=${ZOO_LOG_DIR:-$log_dir}
     mkdir -p "$log_dir" "$(dirname "$pid_file")" || exit 1
     log=$log_dir/zookeeper-$(id -un)-server-$(uname -n).out
     nohup "$ZKD_BIN" serve "$cfg" >"$log" 2>&1 </dev/null &

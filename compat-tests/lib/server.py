@@ -17,11 +17,22 @@ SUPER = "super:compat"
 LIVE = []  # every server that runs, for the clean-up at exit
 
 
+PORTS = range(22000, 32000)  # those of this process
+
+
+def use_ports(n):
+    """Takes the n-th share of the ports, so that suites which run at once do not meet."""
+    global PORTS
+    share = 1000
+    first = 22000 + share * n
+    PORTS = range(first, first + share)
+
+
 def free_port():
     """A port below the ephemeral range, so that no client socket takes it
     while the server is down for a restart."""
     for _ in range(200):
-        port = random.randrange(15000, 30000)
+        port = random.choice(PORTS)
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))

@@ -23,7 +23,7 @@ use zk_testkit::raw::Conn;
 use zk_testkit::request::OPEN;
 use zk_testkit::tree::Tree;
 
-use crate::support::{ensembles, env};
+use crate::support::{at_once, ensembles, env};
 
 const REFERENCE: &str = "java,java,java";
 const USUAL: &[&str] = &["zkd,zkd,zkd", "zkd,java,zkd"];
@@ -99,13 +99,13 @@ fn promises_hold_under_faults() {
         return eprintln!("NOT RUN: faults between members need network namespaces (root): {why}");
     }
     let lists = ensembles("ZKD_FAULTS_ONLY", REFERENCE, USUAL);
-    for list in lists {
+    let failed = at_once(2, &lists, |list| {
         let mut kept = None;
-        if let Err(error) = run(&list, &mut kept) {
-            let logs = kept.as_ref().map(Ensemble::log_tails).unwrap_or_default();
-            panic!("{list}: {error:#}\n{logs}");
-        }
-    }
+        let error = run(list, &mut kept).err()?;
+        let logs = kept.as_ref().map(Ensemble::log_tails).unwrap_or_default();
+        Some(format!("{list}: {error:#}\n{logs}"))
+    });
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
 
 /// Quick to notice a fault; elections without reason do no harm here.

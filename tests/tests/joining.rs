@@ -9,7 +9,7 @@ use zk_testkit::process::Config;
 use zk_testkit::raw::Conn;
 use zk_testkit::request::OPEN;
 
-use crate::support::env;
+use crate::support::{at_once, env};
 
 const LONG_MS: i32 = 30_000;
 /// Longer than an election of Java's takes with anybody who is there.
@@ -48,14 +48,12 @@ fn a_blank_member_that_may_not_make_a_database_has_no_vote() {
 
 fn run(scenarios: &[Scenario], config: &Config) {
     let only: String = env("ZKD_JOINING_ONLY", String::new());
-    let mut failed = Vec::new();
-    for (name, list, scenario) in scenarios.iter().filter(|s| s.0.contains(&only)) {
+    let chosen: Vec<&Scenario> = scenarios.iter().filter(|s| s.0.contains(&only)).collect();
+    let failed = at_once(3, &chosen, |(name, list, scenario)| {
         let mut e = Ensemble::prepare(&composition(list).unwrap(), config.clone()).unwrap();
-        match (0..e.len()).try_for_each(|i| mark(&e, i, false)).and_then(|()| scenario(&mut e)) {
-            Ok(()) => println!("{name}: as it should be"),
-            Err(error) => failed.push(format!("{name}: {list}: {error:#}\n{}", e.log_tails())),
-        }
-    }
+        let outcome = (0..e.len()).try_for_each(|i| mark(&e, i, false)).and_then(|()| scenario(&mut e));
+        outcome.err().map(|error| format!("{name}: {list}: {error:#}\n{}", e.log_tails()))
+    });
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 

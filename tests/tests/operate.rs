@@ -10,11 +10,12 @@ use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use zk_proto::OpCode;
-use zk_testkit::process::{Config, Java, Launcher, Server, Zkd, free_port, zkd_binary};
+use zk_testkit::http;
+use zk_testkit::process::{Config, Java, Launcher, SUPER, Server, Zkd, free_port, zkd_binary};
 use zk_testkit::raw::{Conn, four_letter};
 use zk_testkit::request::{self, OPEN};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn until(what: &str, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
@@ -266,6 +267,115 @@ impl Drop for Contained {
     }
 }
 
+/// Files of a directory whose names begin like this.
+fn files(dir: &Path, start: &str) -> usize {
+    let names = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    names.filter(|e| e.file_name().to_string_lossy().starts_with(start)).count()
+}
+
+/// Each variable of the official image, by what the server then says and does.
+#[test]
+fn each_variable_of_the_image_does_what_it_says() -> anyhow::Result<()> {
+    let home = tempfile::tempdir()?;
+    let at = |name: &str| home.path().join(name);
+    ["conf", "data", "datalog"].iter().try_for_each(|d| fs::create_dir(at(d)))?;
+    let (port, quorum, election, admin) = (free_port()?, free_port()?, free_port()?, free_port()?);
+    let super_digest =
+        "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
+    let variables = [
+        ("ZOO_MY_ID", "5".to_owned()),
+        ("ZOO_SERVERS", format!("server.5=localhost:{quorum}:{election};{port}")),
+        ("ZOO_STANDALONE_ENABLED", "false".to_owned()),
+        ("ZOO_TICK_TIME", "700".to_owned()),
+        ("ZOO_INIT_LIMIT", "31".to_owned()),
+        ("ZOO_SYNC_LIMIT", "17".to_owned()),
+        ("ZOO_MAX_CLIENT_CNXNS", "4".to_owned()),
+        ("ZOO_4LW_COMMANDS_WHITELIST", "srvr,conf".to_owned()),
+        ("ZOO_ADMINSERVER_ENABLED", "true".to_owned()),
+        ("ZOO_CFG_EXTRA", format!("admin.serverPort={admin} maxSessionTimeout=12345 preAllocSize=1024")),
+        ("ZOO_LOG4J_PROP", "DEBUG,CONSOLE".to_owned()),
+        ("JVMFLAGS", "-Dzookeeper.extendedTypesEnabled=true".to_owned()),
+        ("SERVER_JVMFLAGS", super_digest.to_owned()),
+    ];
+    let server = Contained::start(home.path(), port, &variables)?;
+    until("a member that serves", || server.serves())?;
+    // An ensemble of one, since ZOO_STANDALONE_ENABLED says so.
+    ensure!(four_letter(server.addr, "srvr")?.contains("\nMode: leader\n"));
+    let conf = four_letter(server.addr, "conf")?;
+    let due = [
+        format!("clientPort={port}"),
+        format!("dataDir={}/version-2", at("data").display()),
+        format!("dataLogDir={}/version-2", at("datalog").display()),
+        "tickTime=700".to_owned(),
+        "maxClientCnxns=4".to_owned(),
+        "maxSessionTimeout=12345".to_owned(),
+        "serverId=5".to_owned(),
+        "initLimit=31".to_owned(),
+        "syncLimit=17".to_owned(),
+    ];
+    for line in due {
+        ensure!(conf.lines().any(|l| l == line), "no {line} in\n{conf}");
+    }
+    ensure!(conf.contains(&format!("server.5=localhost:{quorum}:{election}:participant;")), "{conf}");
+    ensure!(four_letter(server.addr, "ruok")?.contains("not in the whitelist"));
+    let admin = SocketAddr::from(([127, 0, 0, 1], admin));
+    ensure!(http::get(admin, "/commands/ruok")?.status == 200);
+    ensure!(at("conf/zoo.cfg").is_file() && fs::read_to_string(at("data/myid"))? == "5\n");
+
+    let mut open = Vec::new();
+    until("four connections", || {
+        open.extend(Conn::open(server.addr, 10_000).ok());
+        open.len() == 4
+    })?;
+    ensure!(Conn::open(server.addr, 10_000).is_err(), "a fifth connection is kept");
+    let c = &mut open[0];
+    let body = request::create_ttl(Some(b"/ttl"), Some(b""), Some(OPEN), 5, 100_000);
+    c.call(OpCode::CreateTtl, &body)?.ok().context("a node with a time to live")?;
+    c.create("/locked", b"", &[(31, Some(b"digest"), Some(b"of:nobody"))], 0)?;
+    ensure!(c.get_data("/locked", false).is_err());
+    ensure!(c.auth("digest", SUPER.as_bytes())? == 0);
+    c.get_data("/locked", false).context("as the super user")?;
+    drop(open);
+    ensure!(files(&at("datalog/version-2"), "log.") == 1 && files(&at("data/version-2"), "log.") == 0);
+    ensure!(fs::read_to_string(at("log"))?.contains(" DEBUG "), "no message of the level debug");
+    server.stop()?;
+
+    // What is off by default, or off here: no admin port, and nothing is purged.
+    ["conf/zoo.cfg", "data/myid"].iter().try_for_each(|f| fs::remove_file(at(f)))?;
+    let servers = ("ZOO_SERVERS", format!("server.1=localhost:{quorum}:{election};{port}"));
+    let purge = |keep: &str| {
+        let every = if keep.is_empty() { "0" } else { "1" };
+        vec![
+            servers.clone(),
+            ("ZOO_CFG_EXTRA", format!("admin.serverPort={}", admin.port())),
+            ("ZOO_AUTOPURGE_PURGEINTERVAL", every.to_owned()),
+            ("ZOO_AUTOPURGE_SNAPRETAINCOUNT", keep.to_owned()),
+        ]
+    };
+    let life = |variables: &[(&str, String)], snapshots: Option<usize>| -> anyhow::Result<()> {
+        let _ = fs::remove_file(at("conf/zoo.cfg"));
+        let server = Contained::start(home.path(), port, variables)?;
+        until("a server alone", || {
+            four_letter(server.addr, "srvr").is_ok_and(|a| a.contains("\nMode: standalone\n"))
+        })?;
+        ensure!(http::get(admin, "/commands/ruok").is_err(), "there is an admin port");
+        // The purge of a start writes the state of this start, then removes what is too old.
+        if let Some(due) = snapshots {
+            until("the purge", || files(&at("data/version-2"), "snapshot.") == due)?;
+        }
+        Conn::open(server.addr, 10_000)?.create("/s-", b"", OPEN, 2)?;
+        server.stop()
+    };
+    life(&purge(""), None)?;
+    let before = files(&at("data/version-2"), "snapshot.");
+    life(&purge(""), None)?;
+    ensure!(files(&at("data/version-2"), "snapshot.") == before, "a snapshot without a purge");
+    for n in 1..=6 {
+        life(&purge("4"), Some((before + n).min(4)))?;
+    }
+    Ok(())
+}
+
 /// Three members by their names, from variables alone; all stop and start again, with a configuration
 /// directory that cannot be written to, as on a root file system that is read-only.
 #[test]
@@ -306,6 +416,16 @@ fn an_ensemble_from_variables_keeps_sessions_and_data() -> anyhow::Result<()> {
         .env("ZOO_DATA_DIR", home.path().join("0/data"))
         .status()?;
     ensure!(health.success(), "a server that serves is called ill");
+    // What probes of others call.
+    let status = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/zkServer.sh"))
+        .arg("status")
+        .env("ZKD_BIN", zkd_binary()?)
+        .env("ZOOCFGDIR", home.path().join("0/conf"))
+        .env("ZOO_DATA_DIR", home.path().join("0/data"))
+        .output()?;
+    ensure!(status.status.success(), "{status:?}");
+    let said = String::from_utf8_lossy(&status.stdout);
+    ensure!(said.contains("Mode: leader\n") || said.contains("Mode: follower\n"), "{said}");
     all.into_iter().try_for_each(Contained::stop)?;
     let all = up()?;
     let mut conn = Conn::reopen(all[1].addr, session, 60_000)?;

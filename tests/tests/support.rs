@@ -1,6 +1,7 @@
 //! What the tests share.
 
 use std::fmt::Write as _;
+use std::sync::Mutex;
 
 use zk_testkit::process::{Config, Java, Launcher, Server, Zkd};
 
@@ -29,6 +30,18 @@ pub fn ensembles(variable: &str, reference: &str, usual: &[&str]) -> Vec<String>
     }
     let reference = std::env::var_os("SLOW").map(|_| reference);
     reference.into_iter().chain(usual.iter().copied()).map(str::to_owned).collect()
+}
+
+/// Runs this for all items, so many at a time since most of it is waiting, and gives what
+/// failed.
+pub fn at_once<T: Sync>(many: usize, items: &[T], one: impl Fn(&T) -> Option<String> + Sync) -> Vec<String> {
+    let left = Mutex::new(items.iter());
+    let next = || left.lock().expect("no panic").next();
+    std::thread::scope(|scope| {
+        let some = || std::iter::from_fn(next).filter_map(&one).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..many).map(|_| scope.spawn(some)).collect();
+        threads.into_iter().flat_map(|t| t.join().expect("no panic")).collect()
+    })
 }
 
 /// One named behaviour.

@@ -457,6 +457,9 @@ fn scripts_find_zk_server_and_zk_cli() {
             expect("status", 0, "Mode: standalone")?;
             let (code, said) = call("zkCli.sh", &["-server", &format!("127.0.0.1:{port}"), "ls", "/"])?;
             ensure!(code == Some(0) && said.contains("[zookeeper]"), "{said}");
+            expect("restart", 0, "Stopping zookeeper ... STOPPED\nStarting zookeeper ... STARTED")?;
+            let log = std::fs::read_dir(dir.path().join("logs"))?.next().context("no log")??;
+            ensure!(log.file_name().to_string_lossy().ends_with(".out"), "{log:?}");
             expect("print-cmd", 0, "serve")?;
             expect("version", 0, "zkd ")?;
             expect("nonsense", 1, "Usage: ")

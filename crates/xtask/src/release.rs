@@ -17,6 +17,8 @@ const FILES: &[(&str, &str, u32)] = &[
     ("packaging/zkd.service", "lib/systemd/system/zkd.service", 0o644),
     ("packaging/zoo.cfg", "etc/zkd/zoo.cfg", 0o644),
     ("packaging/default", "etc/default/zkd", 0o644),
+    ("scripts/zkServer.sh", "usr/bin/zkServer.sh", 0o755),
+    ("scripts/zkCli.sh", "usr/bin/zkCli.sh", 0o755),
     ("packaging/debian/conffiles", "DEBIAN/conffiles", 0o644),
     ("packaging/debian/postinst", "DEBIAN/postinst", 0o755),
     ("packaging/debian/prerm", "DEBIAN/prerm", 0o755),
@@ -99,13 +101,19 @@ fn libraries(dist: &Path, binary: &Path) -> Result<String> {
 pub fn image(named: Option<PathBuf>, base: Option<String>) -> Result<()> {
     let binary = binary(named)?;
     let context = target().join("dist/image");
-    for (name, mode) in [("Dockerfile", 0o644), ("docker-entrypoint.sh", 0o755)] {
-        place(&fs::read(root().join("docker").join(name))?, &context.join(name), mode)?;
+    for (from, name, mode) in [
+        ("docker", "Dockerfile", 0o644),
+        ("docker", "docker-entrypoint.sh", 0o755),
+        ("scripts", "zkServer.sh", 0o755),
+        ("scripts", "zkCli.sh", 0o755),
+    ] {
+        place(&fs::read(root().join(from).join(name))?, &context.join(name), mode)?;
     }
     place(&fs::read(&binary)?, &context.join("zkd"), 0o755)?;
     run("strip", Command::new("strip").arg("--strip-unneeded").arg(context.join("zkd")))?;
     let mut build = Command::new("buildah");
-    build.args(["build", "--format", "docker", "-t", "zkd"]);
+    // What runs in the making is two commands of Debian's: no container runtime is needed for them.
+    build.args(["build", "--format", "docker", "--isolation", "chroot", "-t", "zkd"]);
     if let Some(base) = base {
         build.arg("--build-arg").arg(format!("BASE={base}"));
     }

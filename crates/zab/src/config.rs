@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zk_proto::txn::{LogEntry, Txn};
-use zk_proto::{OpCode, PeerId, Zxid};
+use zk_proto::{Epoch, OpCode, PeerId, Zxid};
 
 /// Longest text that is parsed, in bytes. What is printed from it is less than
 /// three times as long, and must fit into a notification.
@@ -358,6 +358,12 @@ impl EnsembleConfig {
         won > counting / 2
     }
 
+    /// Whether a history that ends at `last` may have it, as a record or because the leader of
+    /// its epoch `current` told of it.
+    pub fn may_be_in(&self, last: Zxid, current: Epoch) -> bool {
+        self.version <= last.max(Zxid::new(current, 0))
+    }
+
     /// Whether both name the same members, groups and weights; the version does
     /// not count. ref: QuorumMaj.equals.
     pub fn same_content(&self, other: &Self) -> bool {
@@ -423,6 +429,22 @@ impl Configs {
         let news = logged.is_some();
         self.last_seen = logged.map(Arc::new).or(self.last_seen.take());
         news
+    }
+
+    /// Forgets a proposed configuration that is not in the history of this member, which ends at
+    /// `last`, in epoch `current`. True: there was one, and its file is to go.
+    ///
+    /// What this member never acknowledged, or what was cut from its log, needs no quorum here: if
+    /// it is in force elsewhere, a quorum of the active configuration has it in its history, and
+    /// one of those is ahead of this member in any quorum that it could lead. Not for who may have
+    /// lost its history.
+    ///
+    /// differs: Java asks its quorum until a newer one is in force, so that members that
+    /// nobody else ever heard of keep a leader from leading; and it puts it in force.
+    pub fn forget_unlogged(&mut self, last: Zxid, current: Epoch) -> bool {
+        let active = self.active.version;
+        let gone = |c: &mut Arc<EnsembleConfig>| c.version > active && !c.may_be_in(last, current);
+        self.last_seen.take_if(gone).is_some()
     }
 
     /// Whether these members are a quorum of the active configuration, and of the
@@ -673,6 +695,29 @@ mod tests {
         assert!(configs.logged(&text(7)));
         assert!(!configs.logged(&text(7)) && !configs.logged(&text(6)));
         assert_eq!(configs, Configs { last_seen: Some(of(7).into()), ..Configs::new(of(5)) });
+    }
+
+    /// A leader that was killed between the file and the log leads again without those it wished
+    /// for, who may have more in their logs than the active configuration could ever commit.
+    #[test]
+    fn a_proposed_configuration_counts_as_long_as_it_is_in_the_history() {
+        let of = |version: i64| parse(&format!("server.1=a:1:2\nversion={version:x}"));
+        let (e1, e2) = (1i64 << 32, 2i64 << 32);
+        for (proposed, last, current, stays) in [
+            (e1 + 6, e1 + 5, 1, false),
+            (e1 + 6, e1 + 6, 1, true),
+            (e1 + 6, e2 + 1, 2, true),
+            // The leader of epoch 2 told of it, or numbered it.
+            (e1 + 6, e1 + 5, 2, true),
+            (e2, e1 + 5, 2, true),
+            (e2 + 1, e1 + 5, 2, false),
+        ] {
+            let mut configs = Configs { last_seen: Some(of(proposed).into()), ..Configs::new(of(e1)) };
+            let forgotten = configs.forget_unlogged(Zxid(last), Epoch(current));
+            assert_eq!(forgotten, !stays, "{proposed:x} {last:x} {current}");
+            assert_eq!(configs.last_seen.is_some(), stays);
+            assert!(!Configs::new(of(e1)).forget_unlogged(Zxid(last), Epoch(current)));
+        }
     }
 
     #[test]

@@ -528,7 +528,8 @@ impl Election {
     /// differs: while looking, Java tells the vote of the election before under
     /// the round of this one; the proposal does not send anybody to a dead leader.
     /// A stranger of a later round cannot use that answer and Java's observers
-    /// answer it, without end: it waits. All who asked are told the result.
+    /// answer it, without end: it waits. All who asked are told the result. Who has
+    /// a leader is told nothing, where Java answers that, too.
     fn answer_stranger(&mut self, to: PeerId, n: &Notification) {
         let (vote, state) = match &mut self.phase {
             Phase::Idle => return,
@@ -541,6 +542,8 @@ impl Election {
                 }
                 (search.proposal, PeerState::Looking)
             }
+            // Two that are strangers to each other would answer without end.
+            Phase::Settled { .. } if is_settled(n.state) => return,
             Phase::Settled { vote, state } => (*vote, *state),
         };
         self.send(to, state, Vote { round: self.round, ..vote });
@@ -580,11 +583,16 @@ impl Election {
     fn hear(&mut self, now: u64, from: PeerId, n: &Notification) {
         let takes_back = self.blank && self.configs.active.is_voter(self.config.me) && n.round > self.round;
         let asks = self.is_gathering() || takes_back;
-        if n.state == PeerState::Looking && asks && self.is_old(n) {
+        // Who is to vote in a proposed configuration only repeats what others say, and those must be
+        // heard anyway. It may be in a round in which nobody is who does not know of that proposal.
+        let repeats = !self.configs.active.is_voter(from);
+        let passed = self.is_old(n) || repeats && !self.is_gathering();
+        if n.state == PeerState::Looking && asks && passed {
             return;
         }
         let Phase::Looking(search) = &mut self.phase else { return };
-        if n.state == PeerState::Looking && trustless(n.zxid) {
+        let without_vote = trustless(n.zxid) || search.gathering.is_some() && repeats;
+        if n.state == PeerState::Looking && without_vote {
             if let Some(blank) =
                 search.gathering.as_mut().filter(|_| search.again_from.is_none_or(|at| now >= at))
             {
@@ -593,6 +601,11 @@ impl Election {
                 self.check_gathered(now);
             }
             return;
+        }
+        // differs: Java also takes who is to vote in a proposed configuration only. Whoever does not
+        // know of that one would never vote for it, and may be needed.
+        if n.state == PeerState::Looking && !self.configs.active.is_voter(n.leader) {
+            return debug!(leader = %n.leader, peer = %from, "vote for somebody who is no voter ignored");
         }
         let better = is_better(&self.configs, &Vote::of(n), &search.proposal);
         match search.timer {
@@ -877,6 +890,10 @@ fn is_better(configs: &Configs, vote: &Vote, than: &Vote) -> bool {
 fn quorum(configs: &Configs, heard: &BTreeMap<PeerId, Heard>, vote: &Heard) -> bool {
     let agree = heard.iter().filter(|(_, h)| vote.agrees(h)).map(|(id, _)| *id).collect();
     configs.has_quorum(&agree)
+}
+
+fn is_settled(state: PeerState) -> bool {
+    matches!(state, PeerState::Following | PeerState::Leading | PeerState::Observing)
 }
 
 /// Whether a member says that its database may have lost something: such a

@@ -37,6 +37,9 @@ use link::{Link, Stage, SyncKind};
 /// bytes than on the way to them.
 pub const JOIN_BYTES: usize = 16 << 20;
 
+/// Epoch and history of a member that has nothing.
+const BLANK: (Epoch, Zxid) = (Epoch(0), Zxid::ZERO);
+
 /// One connection of a learner as the host numbers it; a number is never used
 /// twice in a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -266,6 +269,8 @@ pub struct Leader {
     epoch: Epoch,
     /// Those that the phase has counted.
     counted: BTreeSet<PeerId>,
+    /// Those of them whose disk is blank.
+    blank: BTreeSet<PeerId>,
     links: BTreeMap<LinkId, Link>,
     /// From `committed` to `last_proposed`, without a hole.
     outstanding: VecDeque<Outstanding>,
@@ -329,6 +334,7 @@ impl Leader {
             deadline: 0,
             epoch: Epoch(start.accepted.0.saturating_add(1)),
             counted: BTreeSet::from([config.me]),
+            blank: [config.me].into_iter().filter(|_| (start.current, start.last) == BLANK).collect(),
             leader: config.me,
             config,
             configs,
@@ -790,6 +796,7 @@ impl Leader {
             }
             if let Some(sid) = sid.filter(|_| last != Zxid(-1)) {
                 self.counted.insert(sid);
+                self.blank.extend(Some(sid).filter(|_| (current, last) == BLANK));
             }
         }
         self.try_epoch_acks(now, Some(history));
@@ -797,7 +804,7 @@ impl Leader {
 
     /// Goes on as soon as a quorum is in the epoch. ref: Leader.lead.
     fn try_epoch_acks(&mut self, now: u64, history: Option<&mut History>) {
-        if self.phase != Phase::EpochAcks || !self.configs.has_quorum(&self.counted) {
+        if self.phase != Phase::EpochAcks || !self.enough_are_in() {
             return;
         }
         self.out.push(LeaderOutput::StoreCurrentEpoch(self.epoch));
@@ -810,6 +817,19 @@ impl Leader {
             }
         }
         self.try_establish(now);
+    }
+
+    /// Whether a quorum is in the epoch, and enough voters of a proposed configuration that
+    /// those who are not cannot have committed anything by themselves, and will not. That is a
+    /// quorum, or half of an even number: the rest may be ahead of this leader by what was never
+    /// committed, or may have lost their disk and count from NEWLEADER on. Who has lost what it
+    /// knew counts for a quorum only.
+    fn enough_are_in(&self) -> bool {
+        let newest = self.newest_config();
+        let says_nothing = |v: &PeerId| !self.counted.contains(v) || self.blank.contains(v);
+        self.configs.active.has_quorum(&self.counted)
+            && (newest.has_quorum(&self.counted)
+                || !newest.has_quorum(&newest.voters().filter(says_nothing).collect()))
     }
 
     /// The first leader of an ensemble gives its configuration a version.
@@ -1108,6 +1128,7 @@ impl Leader {
             let designated = self.designated(&config, &p.acks);
             // What is in force at a learner is written down here.
             self.activate(Arc::new(config), designated);
+            self.count_by_what_is_in_force();
             self.send(followers, FromLeader::CommitAndActivate { zxid, designated });
             self.send(observers, FromLeader::InformAndActivate { zxid, designated, txn });
         } else {
@@ -1119,6 +1140,16 @@ impl Leader {
         while self.syncs.front().is_some_and(|(waits, _)| *waits <= zxid) {
             let (_, link) = self.syncs.pop_front().expect("it was just seen");
             self.send(vec![link], FromLeader::Sync);
+        }
+    }
+
+    /// What was proposed behind a reconfiguration does not need the members before it any more.
+    ///
+    /// differs: Java goes on to ask them. Who has left or observes now may not acknowledge it, and
+    /// then nothing is committed for as long as the leader stays.
+    fn count_by_what_is_in_force(&mut self) {
+        for p in &mut self.outstanding {
+            p.needs = self.configs.clone();
         }
     }
 

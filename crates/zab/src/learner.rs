@@ -151,6 +151,8 @@ pub enum LearnerOutput {
     Synced,
     /// A newer configuration was heard of.
     SeenConfig(EnsembleConfig),
+    /// What was heard of is not in the leader's history: it never comes to be.
+    WithdrawConfig,
     /// A configuration is in force.
     ActivateConfig {
         /// It.
@@ -200,6 +202,8 @@ pub struct Learner {
     /// The newest record that is in the log or behind a snapshot.
     logged: Zxid,
     applied: Zxid,
+    /// How much of the own history is the leader's, too.
+    kept: Zxid,
     /// The own history is not to be built on.
     needs_snapshot: bool,
     /// A snapshot is installed and not durable.
@@ -233,6 +237,7 @@ impl Learner {
             last,
             logged: last,
             applied,
+            kept: last,
             needs_snapshot: false,
             snapshot: false,
             pending: VecDeque::new(),
@@ -385,14 +390,14 @@ impl Learner {
                 }
                 tell("trunc");
                 self.push(LearnerOutput::Truncate { to: zxid });
-                (self.last, self.logged) = (zxid, zxid);
+                (self.last, self.logged, self.kept) = (zxid, zxid, zxid);
                 self.applied = self.applied.min(zxid);
             }
             FromLeader::Snap { zxid } => {
                 tell("snap");
                 self.push(LearnerOutput::InstallSnapshot { zxid });
                 (self.last, self.logged, self.applied) = (zxid, zxid, zxid);
-                self.snapshot = true;
+                (self.snapshot, self.kept) = (true, Zxid::ZERO);
             }
             _ => return self.leave("neither DIFF nor TRUNC nor SNAP"),
         }
@@ -501,10 +506,12 @@ impl Learner {
         if zxid != Zxid::new(self.epoch, 0) {
             return self.leave("NEWLEADER of another epoch");
         }
+        let mut withdrawn = false;
         if let Some(text) = config.filter(|t| self.config.reconfig_enabled && t.len() > 1) {
             let Ok(config) = EnsembleConfig::from_bytes(&text) else {
                 return self.leave("NEWLEADER without a configuration");
             };
+            withdrawn = self.forget_withdrawn(&config);
             self.told = Some(config.clone());
             self.seen(config);
         }
@@ -516,10 +523,25 @@ impl Learner {
             self.logged = last.zxid;
             self.push(LearnerOutput::AppendSync(records));
         }
+        // Not before the history in which it was is gone. A file that tells of another one is
+        // not to go.
+        if withdrawn && self.configs.last_seen.is_none() {
+            self.push(LearnerOutput::WithdrawConfig);
+        }
         self.push(LearnerOutput::StoreCurrentEpoch(self.epoch));
         self.current = self.epoch;
         self.push(LearnerOutput::Send(FromLearner::Ack { zxid }));
         self.stage = Stage::Ready;
+    }
+
+    /// Forgets a configuration that an earlier leader has proposed, if this one does not have it
+    /// in its history, which is this member's from now on: `told` is the newest that it knows.
+    ///
+    /// differs: Java keeps it, and puts it in force should it lead one day.
+    fn forget_withdrawn(&mut self, told: &EnsembleConfig) -> bool {
+        let newest = told.version.max(self.kept);
+        let gone = |c: &mut Arc<EnsembleConfig>| c.version > newest && c.version.epoch() < self.epoch;
+        self.configs.last_seen.take_if(gone).is_some()
     }
 
     fn up_to_date(&mut self) {

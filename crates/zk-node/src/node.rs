@@ -203,6 +203,8 @@ enum Step {
     Look,
     /// A learner that is told to leave has no write under way.
     StandAside,
+    /// What was proposed and is not in the own history is forgotten.
+    Review,
     /// The next part begins without one.
     Become,
     /// To be handed out as it is.
@@ -309,7 +311,7 @@ impl Node {
         node.may_vote = start.may_vote;
         node.initialized = start.initialized;
         start.recent.into_iter().for_each(|r| node.history.push(r));
-        node.steps.push_back(Step::Look);
+        node.steps.extend([Step::Review, Step::Look]);
         node
     }
 
@@ -621,6 +623,10 @@ impl Node {
                 }
                 None
             }
+            Step::Review => {
+                let unlogged = !self.is_blank() && self.configs.forget_unlogged(self.last, self.current);
+                unlogged.then(|| self.withdrawn())
+            }
             Step::Become => self.become_next(now, tree),
             Step::Out(output) => Some(output),
         }
@@ -648,11 +654,16 @@ impl Node {
         fruitless.max(std::mem::take(&mut self.pause))
     }
 
+    /// Whether it may have lost what it had acknowledged: a member that was ever in step with a
+    /// leader has an epoch.
+    fn is_blank(&self) -> bool {
+        (self.last, self.current) == (Zxid::ZERO, Epoch(0)) && !self.initialized
+    }
+
     fn look(&mut self, now: Now) {
         self.look_at = None;
         self.role = Role::Looking;
-        // A member that was ever in step with a leader has an epoch.
-        let blank = (self.last, self.current) == (Zxid::ZERO, Epoch(0)) && !self.initialized;
+        let blank = self.is_blank();
         match &mut self.election {
             None => {}
             Some(e) if !self.may_vote => e.start(now.mono, Zxid(-1), self.current),
@@ -895,6 +906,7 @@ impl Node {
                 None
             }
             L::SeenConfig(config) => Some(self.proposed(config)),
+            L::WithdrawConfig => Some(self.withdrawn()),
             L::ActivateConfig { config, designated } => Some(self.activate(config, designated)),
             L::Leave { why } => self.leave(why, Output::Unfollow),
         }
@@ -1056,6 +1068,7 @@ impl Node {
             Step::StandDown { close_all },
             // The vote, and the history that a leader counts itself for, rest on the whole log.
             Step::Out(Output::AppendSync(Vec::new())),
+            Step::Review,
             next,
         ];
         let close = observers.into_iter().chain([Step::Out(close)]);
@@ -1125,6 +1138,13 @@ impl Node {
         self.configs.last_seen = Some(Arc::new(config.clone()));
         self.tell_configs();
         Output::Proposed { config }
+    }
+
+    fn withdrawn(&mut self) -> Output {
+        tracing::info!("the proposed configuration never came to be");
+        self.configs.last_seen = None;
+        self.tell_configs();
+        Output::Withdrawn
     }
 
     /// ref: QuorumPeer.processReconfig.

@@ -131,6 +131,8 @@ pub enum Output {
         /// The proposed configuration.
         config: EnsembleConfig,
     },
+    /// What was proposed never comes to be: its file is to go, and nobody is reached for it.
+    Withdrawn,
     /// The members changed: to be kept, durable. What was proposed is gone unless it is
     /// newer, see [`crate::Node::configs`].
     Configuration {

@@ -70,10 +70,7 @@ impl Pipeline {
                 let request = match self.admit(now, session, Owner::Local, closes) {
                     Standing::Open => request.as_ref().map_err(|e| RequestError::from(*e)),
                     Standing::Moved => Err(RequestError::SessionMoved),
-                    Standing::Ended | Standing::Unknown => {
-                        self.stats.dropped += 1;
-                        return;
-                    }
+                    Standing::Ended | Standing::Unknown => return self.drop_request(conn),
                 };
                 let op = request.as_ref().map_or(OpCode::Multi, |r| r.op());
                 let upgrade = self.upgrade(session, request.as_ref().ok().copied());
@@ -89,8 +86,7 @@ impl Pipeline {
             }
             Input::Read { conn, session, header, body, ids } => {
                 if !self.sessions.touch(session, now.mono) {
-                    self.stats.dropped += 1;
-                    return;
+                    return self.drop_request(conn);
                 }
                 let read = WaitingRead { conn, session, header, body, ids };
                 if read.is_close() {
@@ -105,6 +101,12 @@ impl Pipeline {
             }
             Input::Disconnected { .. } => unreachable!("taken in every role"),
         }
+    }
+
+    /// The session is about to end, and the connection with it.
+    fn drop_request(&mut self, conn: ConnId) {
+        self.stats.dropped += 1;
+        self.unheard.insert(conn);
     }
 
     /// A closeSession is not asked whence it comes: it is the last of its

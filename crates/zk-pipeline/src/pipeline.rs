@@ -178,6 +178,9 @@ pub struct Pipeline {
     /// Connections that were told to close and have requests under way: one that
     /// was lost must not be overtaken by those that came after it.
     pub(crate) closed: BTreeSet<ConnId>,
+    /// Those of sessions that are about to end, whose requests were dropped. If the end is never
+    /// committed, they are closed.
+    pub(crate) unheard: BTreeSet<ConnId>,
     pub(crate) buffer: BytesMut,
     pub(crate) next_check: u64,
     pub(crate) reap: VecDeque<String>,
@@ -209,6 +212,7 @@ impl Pipeline {
             committed: tree.last_zxid(),
             outputs: Vec::new(),
             closed: BTreeSet::new(),
+            unheard: BTreeSet::new(),
             buffer: BytesMut::new(),
             next_check: 0,
             reap: VecDeque::new(),
@@ -251,6 +255,7 @@ impl Pipeline {
             State::Leader(_) => self.drop_uncommitted(),
             State::Learner(l) => l.unsettled(),
         };
+        lost.append(&mut self.unheard);
         // The next leader does not know who has gone elsewhere.
         lost.extend(self.sessions.strayed());
         if close_all || only_read {
@@ -334,6 +339,7 @@ impl Pipeline {
 
     fn disconnected(&mut self, conn: ConnId, session: SessionId) {
         self.closed.remove(&conn);
+        self.unheard.remove(&conn);
         if let Some(s) = self.sessions.open(session)
             && s.conn == Some(conn)
         {

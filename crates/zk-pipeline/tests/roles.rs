@@ -524,6 +524,27 @@ fn only_what_is_unsettled_is_closed_when_a_role_ends() {
     assert_eq!(codes(&c.told(4)), [CLOSED]);
 }
 
+/// Its end was proposed and is never committed: what came meanwhile must not be passed over.
+#[test]
+fn who_was_not_heard_because_its_session_would_end_is_closed_if_it_does_not() {
+    let mut c = Cluster::new();
+    let s = c.session(1, 1);
+    c.input(1, write(1, s, 1, WriteRequest::CloseSession));
+    c.connect(0, 2, s);
+    assert_eq!(c.told(2), [Told::Session(s)]);
+    assert!(c.step_up(1));
+    c.input(0, write(2, s, 2, create("/a", 0)));
+    c.input(0, read(2, s, 3, OpCode::Exists, "/a"));
+    assert!(c.told(2).is_empty());
+    c.stop(0, false);
+    c.serve(1);
+    assert_eq!(codes(&c.told(2)), [CLOSED]);
+    // Its session lives.
+    c.connect(0, 3, s);
+    c.settle();
+    assert_eq!(c.told(3), [Told::Session(s)]);
+}
+
 #[test]
 fn what_was_left_behind_does_not_overtake() {
     // The client has gone from 1 to 2, whether 1 has heard of it or not.

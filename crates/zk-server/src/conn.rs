@@ -659,6 +659,8 @@ impl Conn {
         if let Some(asked) = &p.asked {
             asked.log(&self.who(i), audit::Outcome::of(asked, frames));
         }
+        #[cfg(feature = "otel")]
+        crate::trace::request(p.op, i.session, zxid, err, micros_taken);
         if self.worker.shared.live.is_slow(took) {
             self.worker.slow(self.peer, i.session, p.xid, p.op, took);
         }

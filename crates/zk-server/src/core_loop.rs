@@ -121,7 +121,10 @@ impl Roles {
             meters.looking.add(1);
         } else if before == Looking {
             self.found = now;
-            meters.election.record(now.saturating_sub(self.looking) * 1000);
+            let took = now.saturating_sub(self.looking) * 1000;
+            meters.election.record(took);
+            #[cfg(feature = "otel")]
+            crate::trace::election(&format!("{mode:?}").to_lowercase(), took);
         }
     }
 
@@ -417,6 +420,10 @@ impl Core {
                 let member = self.member.as_mut().expect("only members have an ensemble");
                 member.proposed(self.node.configs(), &config);
             }
+            Output::Withdrawn => {
+                let member = self.member.as_mut().expect("only members have an ensemble");
+                member.withdrawn(self.node.configs());
+            }
             Output::Configuration { config } => {
                 let member = self.member.as_mut().expect("only members have an ensemble");
                 member.configured(self.node.configs());
@@ -595,7 +602,10 @@ impl Core {
             && zxid <= last
         {
             self.roles.proposed.pop_front();
-            meters.quorum.record(clock::micros().saturating_sub(at));
+            let took = clock::micros().saturating_sub(at);
+            meters.quorum.record(took);
+            #[cfg(feature = "otel")]
+            crate::trace::commit(zxid, took);
         }
     }
 

@@ -307,6 +307,9 @@ impl MirrorHandle {
     }
 }
 
+/// When to look again for a mirror that changes hands, or is not there yet.
+const MIRROR_PAUSE: Duration = Duration::from_millis(200);
+
 /// What a purge reads; empty while the mirror changes hands.
 type PurgeSlot = Arc<Mutex<Option<MirrorReader>>>;
 
@@ -328,10 +331,16 @@ impl Purge {
     /// comes before takes as long as the tree is large, and writes go on meanwhile.
     fn run(&self, slot: &PurgeSlot) {
         loop {
-            if let Some(mirror) = &*slot.lock() {
-                self.once(mirror);
-            }
-            std::thread::sleep(self.every);
+            let mirror = slot.lock();
+            let pause = match &*mirror {
+                Some(mirror) => {
+                    self.once(mirror);
+                    self.every
+                }
+                None => MIRROR_PAUSE,
+            };
+            drop(mirror);
+            std::thread::sleep(pause);
         }
     }
 }

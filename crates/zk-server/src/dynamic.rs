@@ -50,13 +50,19 @@ impl DynamicFiles {
         let Some(zoo_cfg) = &self.zoo_cfg else { return };
         told("keep the members", self.write_active(zoo_cfg, &configs.active));
         if configs.last_seen.is_none() {
-            let next = dynamic::next_file(zoo_cfg);
-            match std::fs::remove_file(&next) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    told("remove the proposed members", Err(format!("{}: {e}", next.display())));
-                }
-                _ => {}
+            self.withdrawn();
+        }
+    }
+
+    /// What was proposed is no more.
+    pub fn withdrawn(&self) {
+        let Some(zoo_cfg) = &self.zoo_cfg else { return };
+        let next = dynamic::next_file(zoo_cfg);
+        match std::fs::remove_file(&next) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                told("remove the proposed members", Err(format!("{}: {e}", next.display())));
             }
+            _ => {}
         }
     }
 

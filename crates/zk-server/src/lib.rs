@@ -15,7 +15,7 @@
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`, `sasl`,
 //! [`tls`], `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`,
 //! `dynamic`, then what they share: `shared`, `live`, [`audit`], [`logs`], `inbox`, `throttle`, `stats`, `meters`,
-//! `clock`, [`limits`].
+//! `clock`, [`limits`]; with the feature `otel` also `trace`.
 //!
 //! Who waits for whom: the core may wait for log, mirror and workers, the
 //! workers wait for nobody, so there is no circle.
@@ -47,6 +47,8 @@ mod shared;
 mod stats;
 mod throttle;
 pub mod tls;
+#[cfg(feature = "otel")]
+pub mod trace;
 mod words;
 mod worker;
 

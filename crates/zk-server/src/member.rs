@@ -190,6 +190,12 @@ impl Member {
         self.configure(configs);
     }
 
+    /// What was proposed never comes to be.
+    pub fn withdrawn(&mut self, configs: &Configs) {
+        self.files.withdrawn();
+        self.configure(configs);
+    }
+
     /// Members are in force.
     pub fn configured(&mut self, configs: &Configs) {
         self.files.activated(configs);
@@ -348,6 +354,7 @@ impl Member {
             | Output::Left
             | Output::ReadOnly
             | Output::Proposed { .. }
+            | Output::Withdrawn
             | Output::Configuration { .. }
             | Output::Serving(_) => unreachable!("the core performs these itself"),
         }

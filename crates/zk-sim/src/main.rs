@@ -1,8 +1,11 @@
-//! Runs seeds and scenarios: `zk-sim --seeds A..B --jobs N`, `zk-sim --seed N --trace`.
+//! Runs seeds and scenarios: `zk-sim --seeds A..B --jobs N`, `zk-sim --seed N --trace`. With
+//! `--hard` only the quarter of the seeds in which members change and disks are lost.
+
+use zk_sim::Sim;
 
 fn main() -> std::process::ExitCode {
     let mut seeds = 0..100u64;
-    let (mut jobs, mut trace, mut plant) = (1u64, false, None);
+    let (mut jobs, mut trace, mut hard, mut plant) = (1u64, false, false, None);
     let mut scenario = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -20,10 +23,11 @@ fn main() -> std::process::ExitCode {
             "--jobs" => jobs = value().parse().unwrap_or(1),
             "--plant" => plant = zk_sim::Plant::by_name(&value()),
             "--trace" => trace = true,
+            "--hard" => hard = true,
             "--scenario" => scenario = Some(value()),
             _ => {
                 eprintln!(
-                    "zk-sim [--seeds A..B | --seed N] [--jobs N] [--trace] [--plant NAME] | --scenario FILE"
+                    "zk-sim [--seeds A..B | --seed N] [--jobs N] [--hard] [--trace] [--plant NAME] | --scenario FILE"
                 );
                 return std::process::ExitCode::from(2);
             }
@@ -49,7 +53,8 @@ fn main() -> std::process::ExitCode {
             let seeds = seeds.clone();
             move || {
                 let mut sum = Sum::default();
-                for seed in seeds.filter(|s| s % jobs == job) {
+                let wanted = |s: &u64| s % jobs == job && (!hard || Sim::random(*s, false).is_hard());
+                for seed in seeds.filter(wanted) {
                     sum.add(&zk_sim::run_seed(seed, plant, trace));
                 }
                 sum

@@ -895,6 +895,10 @@ impl Member {
                     _ => self.files.last_seen = Some(Arc::new(config)),
                 }
             }
+            Output::Withdrawn => {
+                self.blocks(w);
+                self.files.last_seen = None;
+            }
             Output::Configuration { config } => {
                 self.blocks(w);
                 self.activate(w, config);

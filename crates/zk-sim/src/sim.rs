@@ -187,6 +187,11 @@ impl Sim {
         sim
     }
 
+    /// Whether there are machines to become members, and disks are lost.
+    pub fn is_hard(&self) -> bool {
+        self.wipes && !self.members.iter().all(Member::may_start)
+    }
+
     /// Another client.
     pub fn add_client(&mut self, id: usize, timeout: i32, mode: Mode) {
         let client = Client::new(&mut self.w, id, timeout, mode);

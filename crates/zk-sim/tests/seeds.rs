@@ -24,6 +24,15 @@ fn five_hundred_seeds() {
     assert!(found.is_empty(), "{}\n{how}", found.join("\n"));
 }
 
+/// Each of them found something once.
+#[test]
+fn seeds_that_failed() {
+    let failed = [2108, 2208, 2768, 3137, 4774, 4820, 5583, 7373, 8350, 14734, 24051, 27901, 49294];
+    let found: Vec<_> =
+        failed.map(|s| run_seed(s, None, false)).into_iter().filter_map(|r| r.violation).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn a_seed_is_the_same_run_to_the_byte() {
     for seed in 0..4 {

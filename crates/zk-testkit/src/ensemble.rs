@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::Signal;
 
-use crate::process::{Config, Launcher, SUPER, Server};
+use crate::process::{Config, Launcher, SUPER, Server, free_port};
 use crate::raw::{self, Conn};
 use crate::tree::{self, Node, Tree};
 
@@ -151,22 +150,6 @@ pub fn config() -> Config {
     config
 }
 
-/// A port below the range from which the kernel takes those of outgoing
-/// connections, so that it stays free while its member is down.
-fn quiet_port() -> anyhow::Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 12_000;
-    const COUNT: u16 = 20_000;
-    let offset = (std::process::id() % 199) as u16 * 100;
-    for _ in 0..COUNT {
-        let port = FIRST + (NEXT.fetch_add(1, Ordering::Relaxed) % COUNT + offset) % COUNT;
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port")
-}
-
 impl Ensemble {
     /// Starts all members on empty directories so that the one with the largest
     /// id leads, and waits until all serve.
@@ -193,7 +176,7 @@ impl Ensemble {
                 own = own.line("peerType", "observer");
             }
             let mut server = Server::prepare(spec.launcher, own)?;
-            server.set_port(quiet_port()?);
+            server.set_port(free_port()?);
             fs::write(server.data_dir().join("myid"), format!("{}\n", i + 1))?;
             // Nothing was lost: zkd need not see all members before it forms an ensemble.
             fs::write(server.data_dir().join("initialize"), "")?;
@@ -201,8 +184,8 @@ impl Ensemble {
                 server,
                 spec: *spec,
                 place: place.clone(),
-                quorum_port: quiet_port()?,
-                election_port: quiet_port()?,
+                quorum_port: free_port()?,
+                election_port: free_port()?,
                 running: false,
             });
         }
@@ -247,8 +230,8 @@ impl Ensemble {
     /// Other ports for a member's server line, that of the clients among them.
     pub fn move_ports(&mut self, i: usize) -> anyhow::Result<()> {
         let m = &mut self.members[i];
-        m.server.set_port(quiet_port()?);
-        (m.quorum_port, m.election_port) = (quiet_port()?, quiet_port()?);
+        m.server.set_port(free_port()?);
+        (m.quorum_port, m.election_port) = (free_port()?, free_port()?);
         Ok(())
     }
 

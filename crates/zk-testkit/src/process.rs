@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -279,9 +280,22 @@ pub struct Server {
     starts: u32,
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, and that this process has not given to anybody
+/// for long. It is below the range from which the kernel takes those of outgoing
+/// connections, so that it stays free while its server is down, and apart from those of
+/// `compat-tests`, which may run at the same time.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 16_500;
+    const COUNT: u16 = 5_500;
+    let offset = (std::process::id() % 109) as u16 * 50;
+    for _ in 0..COUNT {
+        let port = FIRST + (NEXT.fetch_add(1, Ordering::Relaxed) % COUNT + offset) % COUNT;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port")
 }
 
 impl Server {

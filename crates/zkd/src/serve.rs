@@ -19,6 +19,9 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let loaded = load(&args.arguments).map_err(|e| Failure::new(Exit::Invalid, e))?;
     log_as(args, &loaded.config);
+    #[cfg(feature = "otel")]
+    zk_server::trace::start(&loaded.config)
+        .map_err(|e| Failure::new(Exit::Invalid, anyhow::Error::msg(e)))?;
     raise_descriptors();
     zk_server::huge_pages(false);
     tell(&loaded.notes);
@@ -49,6 +52,8 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     if config.log.audit {
         audit::stop();
     }
+    #[cfg(feature = "otel")]
+    zk_server::trace::stop();
     ended.map_err(failure)?;
     info!("stopped");
     Ok(())

@@ -751,7 +751,6 @@ fn a_settled_member_answers() {
             4 looking - - 1 -
                 to 4: Leading 3 7 1 2
             4 observing 3 7 1 2
-                to 4: Leading 3 7 1 2
             9 17 9 0 0 0
                 to 9: Leading 3 7 1 2
             at 1000
@@ -1351,6 +1350,70 @@ fn a_later_round_takes_a_blank_members_vote_back() {
             5 looking 5 -1 0 0
             3 looking 3 9 2 1
                 to 2 3 4 5: Looking 3 9 2 1
+        "#]],
+    );
+}
+
+/// 6 is to vote, and has voted for itself while it did so by its own file. 3 knows of no 6.
+#[test]
+fn who_is_to_vote_is_not_elected_before() {
+    let proposed = ensemble(7, &[1, 3, 6], &[]);
+    let configs = Configs { last_seen: Some(proposed.into()), ..Configs::new(ensemble(6, &[1, 3], &[])) };
+    check(
+        Election::new(ElectionConfig::new(PeerId(1)), configs),
+        "start 9 1
+         6 looking 6 9 1 1
+         3 looking 3 8 1 1
+         3 looking 1 9 1 1
+         6 looking 1 9 1 1",
+        expect![[r#"
+            start 9 1
+                to 3 6: Looking 1 9 1 1
+            6 looking 6 9 1 1
+            3 looking 3 8 1 1
+            3 looking 1 9 1 1
+            6 looking 1 9 1 1
+                Leading 1 9 1 1
+        "#]],
+    );
+}
+
+/// 1 lost its disk; 4 and 5 are to vote in a configuration of which 2 does not know, so that it
+/// tells them nothing that they could take up.
+#[test]
+fn a_blank_member_hears_who_has_no_vote_yet() {
+    let proposed = ensemble(7, &[1, 4, 5], &[]);
+    let configs = Configs { last_seen: Some(proposed.into()), ..Configs::new(ensemble(6, &[1, 2], &[])) };
+    let election = Election::new(ElectionConfig::new(PeerId(1)), configs);
+    check(
+        election,
+        "blank
+         2 looking 2 6 1 1
+         4 looking - - 2 -
+         at 200
+         2 looking 2 6 1 1
+         4 looking - - 2 -
+         5 looking - - 2 -
+         at 400
+         2 looking 2 6 1 1
+         4 looking - - 2 -
+         5 looking - - 2 -",
+        expect![[r#"
+            blank
+                to 2 4 5: Looking 1 -1 0 0
+            2 looking 2 6 1 1
+            4 looking - - 2 -
+            at 200
+                to 2 4 5: Looking 1 -1 0 0
+            2 looking 2 6 1 1
+            4 looking - - 2 -
+            5 looking - - 2 -
+            at 400
+                to 2 4 5: Looking 1 -1 0 0
+            2 looking 2 6 1 1
+            4 looking - - 2 -
+            5 looking - - 2 -
+                to 2 4 5: Looking 2 6 1 1
         "#]],
     );
 }

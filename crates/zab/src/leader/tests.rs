@@ -739,16 +739,34 @@ fn the_first_configuration_gets_a_version_and_a_new_one_needs_both_quorums() {
     "#]]);
 }
 
+/// 2 observes from now on and acknowledges nothing more.
+#[test]
+fn behind_a_committed_configuration_the_one_before_is_not_asked() {
+    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+    let mut t = Test::with(config, Configs::new(self::config(MEMBERS, E1)), E1 + 5);
+    t.join(1, 2, false).join(2, 5, false).reconfig(E2 + 1, &[(2, true), (3, false), (5, false)]);
+    t.propose(E2 + 2).synced(E2 + 2).packet(2, ack(E2 + 1)).packet(2, ack(E2 + 2)).quiet();
+    t.packet(1, ack(E2 + 1)).input(LeaderInput::LinkDown(LinkId(1)));
+    t.check(expect![[r#"
+        1: ACK 0x200000001
+            activate config 0x200000001
+            -> 1,2: COMMITANDACTIVATE 0x200000001 designated 3
+            Committed { upto: Zxid(8589934593) }
+            -> 1,2: COMMIT 0x200000002
+            Committed { upto: Zxid(8589934594) }
+    "#]]);
+}
+
 /// ref: Leader.waitForNewLeaderAck, SyncedLearnerTracker.addAck: the configurations say who counts,
 /// not what the learner said of itself.
 #[test]
 fn a_proposed_configuration_is_asked_from_the_epoch_on() {
     let config = LeaderConfig { reconfig_enabled: true, max_diff_syncs: 2, ..leader_config() };
     let active = self::config(MEMBERS, E1 + 1);
-    let proposed = self::config(&[(3, false), (4, false)], E1 + 5);
+    let proposed = self::config(&[(3, false), (4, false), (5, false)], E1 + 5);
     let configs = Configs { last_seen: Some(Arc::new(proposed)), ..Configs::new(active) };
     let mut t = Test::with(config, configs, E1 + 5);
-    // Two of three, and one of the two that are proposed; then both, one of which observes still.
+    // Two of three, and one of the three that are proposed; then both, one of which observes still.
     t.up(1).packet(1, info(2, false, 1)).up(2).packet(2, info(4, true, 1));
     t.packet(1, ack_epoch(E1 + 5, 1)).packet(2, ack_epoch(E1 + 5, 1));
     t.packet(1, ack(E2));
@@ -772,6 +790,62 @@ fn a_proposed_configuration_is_asked_from_the_epoch_on() {
             Established { epoch: Epoch(2) }
             -> 1,2: UPTODATE 0xffffffffffffffff
     "#]]);
+}
+
+/// 2 has lost its disk and has no vote. What it and others had counts from NEWLEADER on.
+#[test]
+fn voters_of_a_proposed_configuration_may_be_too_few_to_have_committed_anything() {
+    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+    let two: &[_] = &[(1, false), (2, false)];
+    let four: &[_] = &[(1, false), (3, false), (5, false), (6, false)];
+    let five: &[_] = &[(1, false), (3, false), (5, false), (6, false), (7, false)];
+    for (proposed, last, current, enters) in [
+        (two, E1 + 5, 1, true),
+        (two, E1 + 4, 1, true),
+        // What a blank disk has lost may have been committed.
+        (two, 0, 0, false),
+        // 5 and 6 are ahead.
+        (four, E1 + 5, 1, true),
+        (four, 0, 0, false),
+        (five, E1 + 5, 1, false),
+    ] {
+        let active = self::config(MEMBERS, E1 + 1);
+        let proposed = self::config(proposed, E1 + 5);
+        let configs = Configs { last_seen: Some(Arc::new(proposed)), ..Configs::new(active) };
+        let mut t = Test::with(config.clone(), configs, E1 + 5);
+        for (link, sid) in [(1, 1), (2, 2), (3, 5), (4, 6)] {
+            t.up(link).packet(link, info(sid, false, 1));
+        }
+        t.packet(2, ack_epoch(-1, 0)).packet(3, ack_epoch(E1 + 6, 1)).packet(4, ack_epoch(E1 + 6, 1));
+        assert!(!t.out.contains("StoreCurrentEpoch"), "no quorum of the active configuration");
+        t.packet(1, ack_epoch(last, current));
+        assert_eq!(t.out.contains("StoreCurrentEpoch"), enters, "{last:x} {current}");
+        t.packet(1, ack(E2));
+        assert!(!t.leader.is_established(), "the proposal comes into force with the history");
+        if proposed_is(&t, 2) {
+            t.packet(2, ack(E2));
+            assert_eq!(t.leader.is_established(), enters);
+        }
+    }
+}
+
+/// 3 was alone, has committed 5's vote with it, and has lost its disk.
+#[test]
+fn a_blank_leader_does_not_count_for_the_one_who_has_it_all() {
+    let config = LeaderConfig { reconfig_enabled: true, ..leader_config() };
+    let proposed = self::config(&[(3, false), (5, false)], E1 + 5);
+    let active = self::config(&[(3, false)], E1 + 1);
+    let configs = Configs { last_seen: Some(Arc::new(proposed)), ..Configs::new(active) };
+    let start = Start { accepted: Epoch(0), current: Epoch(0), last: Zxid::ZERO, applied: Zxid::ZERO };
+    let leader = Leader::new(config, configs, start, 0);
+    let mut t = Test { leader, history: History::new(), now: 0, out: String::new() };
+    t.up(1).packet(1, info(5, false, 1)).packet(1, ack_epoch(E1 + 6, 1));
+    assert!(t.out.contains("StoreAcceptedEpoch"));
+    assert!(!t.out.contains("StoreCurrentEpoch"), "{}", t.out);
+}
+
+fn proposed_is(t: &Test, voter: i64) -> bool {
+    t.leader.configs().last_seen.as_ref().is_some_and(|c| c.is_voter(PeerId(voter)))
 }
 
 /// Those that hear of it leave. Who was catching up does not, and may be a quorum with the leader.

@@ -571,6 +571,68 @@ fn a_configuration_takes_effect_with_its_commit() {
     );
 }
 
+/// What was proposed in epoch 1 is not in the history of the leader of epoch 2: it must not ask
+/// its quorum when it leads, nor ever come into force.
+#[test]
+fn a_configuration_that_the_leader_does_not_have_is_forgotten() {
+    let proposed = |at: i64| {
+        let mut l = learner(false, 1, 1, E1 + 7, E1 + 5);
+        let seen = EnsembleConfig::parse(&text(at, false)).unwrap();
+        l.configs.last_seen = Some(Arc::new(seen));
+        l.handle(0, LearnerInput::Connected);
+        l.handle(0, LearnerInput::Packet(leader_info(2)));
+        l.take_outputs();
+        l
+    };
+    let told = |version| FromLeader::NewLeader { zxid: Zxid(E2), config: Some(text(version, false).into()) };
+    let mut l = proposed(E1 + 7);
+    check(
+        &mut l,
+        packets([
+            FromLeader::Trunc { zxid: Zxid(E1 + 6) },
+            FromLeader::Proposal { zxid: Zxid(E2 + 1), txn: Bytes::from_static(b"x") },
+            commit(E2 + 1),
+            told(0),
+        ]),
+        expect![[r#"
+            TRUNC 0x100000006
+                Truncate { to: Zxid(4294967302) }
+            PROPOSAL 0x200000001
+            COMMIT 0x200000001
+            NEWLEADER 0x200000000
+                append and sync 0x200000001
+                WithdrawConfig
+                StoreCurrentEpoch(Epoch(2))
+                ACK 0x200000000
+        "#]],
+    );
+    assert_eq!(l.configs().last_seen, None);
+    let seen = |at, mode: FromLeader, version| {
+        let mut l = proposed(at);
+        packets([mode, told(version)]).into_iter().for_each(|p| l.handle(0, p));
+        (l.configs().last_seen.as_ref().map(|c| c.version), l.take_outputs())
+    };
+    let trunc = FromLeader::Trunc { zxid: Zxid(E1 + 6) };
+    let (diff, snap) = (FromLeader::Diff { zxid: Zxid(E1 + 7) }, FromLeader::Snap { zxid: Zxid(E1 + 9) });
+    let withdraws = |of: &[LearnerOutput]| of.contains(&LearnerOutput::WithdrawConfig);
+    let (left, outputs) = seen(E1 + 7, snap.clone(), 0);
+    let place = |o: &LearnerOutput| outputs.iter().position(|p| p == o);
+    assert_eq!(left, None);
+    assert!(place(&LearnerOutput::Persist).unwrap() < place(&LearnerOutput::WithdrawConfig).unwrap());
+    // The file tells of another one then.
+    let (left, outputs) = seen(E1 + 7, trunc.clone(), E1 + 2);
+    assert_eq!(left, Some(Zxid(E1 + 2)));
+    assert!(!withdraws(&outputs));
+    // It is in the history of both, the leader knows of it, or it is proposed just now.
+    for (at, mode, version) in
+        [(E1 + 7, diff.clone(), 0), (E1 + 6, trunc, 0), (E1 + 7, snap, E1 + 7), (E2 + 1, diff, 0)]
+    {
+        let (left, outputs) = seen(at, mode, version);
+        assert_eq!(left, Some(Zxid(at)));
+        assert!(!withdraws(&outputs));
+    }
+}
+
 #[test]
 fn a_configuration_that_is_only_proposed_waits_for_its_commit() {
     let mut l = registered(false, E1 + 5);
