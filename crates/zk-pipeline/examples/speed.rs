@@ -10,7 +10,7 @@ use zk_pipeline::read::{ReadContext, Watches, answer};
 use zk_pipeline::{AuthPolicy, ConnId, Identities, Input, Now, Output, Pipeline, PipelineConfig};
 use zk_proto::client::{CreateRequest, WatcherKind, WriteRequest};
 use zk_proto::{Acl, AuthId, OpCode, SessionId, Writer, Xid};
-use zk_tree::watch::WatchKind;
+use zk_tree::watch::{Place, WatchKind};
 use zk_tree::{Effects, Tree, TreeOptions};
 
 const NODES: usize = 100_000;
@@ -18,11 +18,11 @@ const BATCH: usize = 256;
 
 struct NoWatches;
 impl Watches for NoWatches {
-    fn add(&mut self, _: WatchKind, _: &str) {}
-    fn contains(&mut self, _: WatcherKind, _: &str) -> bool {
+    fn add(&mut self, _: WatchKind, _: Place<'_>) {}
+    fn contains(&mut self, _: WatcherKind, _: Place<'_>) -> bool {
         false
     }
-    fn remove(&mut self, _: WatcherKind, _: &str) -> bool {
+    fn remove(&mut self, _: WatcherKind, _: Place<'_>) -> bool {
         false
     }
 }

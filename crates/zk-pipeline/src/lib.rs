@@ -64,8 +64,8 @@ use bytes::Bytes;
 use zk_proto::client::{RequestHeader, WatcherKind, WriteRequest};
 use zk_proto::quorum::packet::Forwarded;
 use zk_proto::{SessionId, Xid, Zxid};
-use zk_tree::Fired;
-use zk_tree::watch::WatchKind;
+use zk_tree::watch::{Place, WatchKind};
+use zk_tree::{Fired, NodeId};
 
 pub use auth::{AuthPolicy, Identities};
 pub use pipeline::{Pipeline, PipelineConfig, PipelineStats};
@@ -207,7 +207,7 @@ pub enum Output {
         frames: Bytes,
         /// Watches that the request sets. The host counts them as wanted when
         /// it routes this output, and sets them when the connection gets it.
-        watches: Vec<(WatchKind, String)>,
+        watches: Vec<Watch>,
         /// Whether the connection is closed behind it.
         close: bool,
     },
@@ -222,8 +222,10 @@ pub enum Output {
         zxid: Zxid,
         /// Which kind.
         kind: WatcherKind,
-        /// Which node.
+        /// Which path.
         path: String,
+        /// The node there.
+        node: Option<NodeId>,
         /// Whether to remove, not only to look.
         remove: bool,
     },
@@ -232,6 +234,24 @@ pub enum Output {
         /// Whom.
         conn: ConnId,
     },
+}
+
+/// A watch that a read sets away from its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// Which kind.
+    pub kind: WatchKind,
+    /// Which path.
+    pub path: String,
+    /// The node there, when the read ran.
+    pub node: Option<NodeId>,
+}
+
+impl Watch {
+    /// What it is set on.
+    pub fn place(&self) -> Place<'_> {
+        Place { path: &self.path, node: self.node }
+    }
 }
 
 /// A transaction on its way to the log.

@@ -18,7 +18,7 @@ use jute::Reader;
 use zk_proto::client::{ReadRequest, RequestHeader, WatcherKind};
 use zk_proto::txn::{LogEntry, Txn, TxnHeader};
 use zk_proto::{ErrorCode, OpCode, SessionId, Zxid, path};
-use zk_tree::watch::WatchKind;
+use zk_tree::watch::{Place, WatchKind};
 use zk_tree::{Effects, Tree, TxnResult};
 
 use crate::auth::{AuthPolicy, Identities};
@@ -27,7 +27,7 @@ use crate::local::Ended;
 use crate::prep::Prep;
 use crate::read::{self, ReadContext, Watches};
 use crate::session::{Owner, Sessions};
-use crate::{ConnId, Input, Now, Output, Role, reply};
+use crate::{ConnId, Input, Now, Output, Role, Watch, reply};
 
 /// What the pipeline needs to know. `Default` is Java's default.
 #[derive(Debug, Clone)]
@@ -515,7 +515,7 @@ impl Pipeline {
         }
     }
 
-    pub(crate) fn reply(&mut self, conn: ConnId, watches: Vec<(WatchKind, String)>, close: bool) {
+    pub(crate) fn reply(&mut self, conn: ConnId, watches: Vec<Watch>, close: bool) {
         let frames = self.buffer.split().freeze();
         self.outputs.push(Output::Reply { conn, frames, watches, close });
     }
@@ -537,8 +537,9 @@ impl Pipeline {
             _ => None,
         };
         if let Some((path, kind, remove)) = query {
+            let node = Place::new(&path, tree.get(&path)).node;
             let (xid, path) = (header.xid, path.into_owned());
-            return self.outputs.push(Output::WatchQuery { conn, xid, zxid, kind, path, remove });
+            return self.outputs.push(Output::WatchQuery { conn, xid, zxid, kind, path, node, remove });
         }
         let ctx = ReadContext { tree, policy: &self.config.policy, ids: &ids, session };
         let mut collected = Collected::default();
@@ -576,16 +577,16 @@ impl Pipeline {
 
 /// Watches of a read that runs away from its connection.
 #[derive(Default)]
-struct Collected(Vec<(WatchKind, String)>);
+struct Collected(Vec<Watch>);
 
 impl Watches for Collected {
-    fn add(&mut self, kind: WatchKind, path: &str) {
-        self.0.push((kind, path.to_owned()));
+    fn add(&mut self, kind: WatchKind, at: Place<'_>) {
+        self.0.push(Watch { kind, path: at.path.to_owned(), node: at.node });
     }
-    fn contains(&mut self, _: WatcherKind, _: &str) -> bool {
+    fn contains(&mut self, _: WatcherKind, _: Place<'_>) -> bool {
         unreachable!("asked of the connection's own thread")
     }
-    fn remove(&mut self, _: WatcherKind, _: &str) -> bool {
+    fn remove(&mut self, _: WatcherKind, _: Place<'_>) -> bool {
         unreachable!("asked of the connection's own thread")
     }
 }

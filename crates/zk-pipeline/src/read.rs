@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use jute::{Reader, Writer};
 use zk_proto::client::{EventType, MultiHeader, ReadRequest, SetWatches, WatcherKind};
 use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid};
-use zk_tree::watch::WatchKind;
+use zk_tree::watch::{Place, WatchKind};
 use zk_tree::{Node, Tree};
 
 use crate::auth::{self, AuthPolicy};
@@ -18,11 +18,11 @@ use crate::reply;
 /// Where a read sets watches.
 pub trait Watches {
     /// Sets a watch.
-    fn add(&mut self, kind: WatchKind, path: &str);
-    /// Whether a watch of the kind is set on the path.
-    fn contains(&mut self, kind: WatcherKind, path: &str) -> bool;
+    fn add(&mut self, kind: WatchKind, at: Place<'_>);
+    /// Whether a watch of the kind is set there.
+    fn contains(&mut self, kind: WatcherKind, at: Place<'_>) -> bool;
     /// Removes watches. False: there was none.
-    fn remove(&mut self, kind: WatcherKind, path: &str) -> bool;
+    fn remove(&mut self, kind: WatcherKind, at: Place<'_>) -> bool;
 }
 
 /// What a read is answered from.
@@ -76,6 +76,10 @@ impl<'a> ReadContext<'a> {
         Ok(node)
     }
 
+    fn place<'p>(&self, path: &'p str) -> Place<'p> {
+        Place::new(path, self.tree.get(path))
+    }
+
     fn run(
         &self,
         xid: Xid,
@@ -89,7 +93,7 @@ impl<'a> ReadContext<'a> {
             ReadRequest::GetData { path, watch } => {
                 let node = self.readable(path)?;
                 if *watch {
-                    watches.add(WatchKind::Data, path);
+                    watches.add(WatchKind::Data, Place::new(path, Some(node)));
                 }
                 reply::frame(out, xid, zxid, ok, |w| {
                     w.buffer(node.data());
@@ -106,7 +110,7 @@ impl<'a> ReadContext<'a> {
                 }
                 // A missing node is watched as well. ref: DataTree.statNode.
                 if *watch {
-                    watches.add(WatchKind::Data, path);
+                    watches.add(WatchKind::Data, Place::new(path, node));
                 }
                 let node = node.ok_or(ErrorCode::NoNode)?;
                 reply::frame(out, xid, zxid, ok, |w| node.stat().write(w));
@@ -114,7 +118,7 @@ impl<'a> ReadContext<'a> {
             ReadRequest::GetChildren { path, watch, with_stat } => {
                 let node = self.readable(path)?;
                 if *watch {
-                    watches.add(WatchKind::Child, path);
+                    watches.add(WatchKind::Child, Place::new(path, Some(node)));
                 }
                 reply::frame(out, xid, zxid, ok, |w| {
                     children(node, w);
@@ -166,14 +170,15 @@ impl<'a> ReadContext<'a> {
                 reply::error(out, xid, zxid, ok);
             }
             ReadRequest::AddWatch { path, recursive } => {
-                watches.add(if *recursive { WatchKind::Recursive } else { WatchKind::Persistent }, path);
+                let kind = if *recursive { WatchKind::Recursive } else { WatchKind::Persistent };
+                watches.add(kind, self.place(path));
                 reply::frame(out, xid, zxid, ok, |w| w.int(0));
             }
             ReadRequest::CheckWatches { path, kind } => {
-                watch_answer(out, xid, zxid, watches.contains(*kind, path));
+                watch_answer(out, xid, zxid, watches.contains(*kind, self.place(path)));
             }
             ReadRequest::RemoveWatches { path, kind } => {
-                watch_answer(out, xid, zxid, watches.remove(*kind, path));
+                watch_answer(out, xid, zxid, watches.remove(*kind, self.place(path)));
             }
             ReadRequest::Sync { path } => {
                 reply::frame(out, xid, zxid, ok, |w| w.string(path.as_deref()));
@@ -240,14 +245,14 @@ impl<'a> ReadContext<'a> {
             match self.tree.get(p) {
                 None => tell(EventType::NodeDeleted, p, None),
                 Some(n) if n.persisted().mzxid > rel => tell(EventType::NodeDataChanged, p, Some(n)),
-                Some(_) => watches.add(WatchKind::Data, p),
+                node => watches.add(WatchKind::Data, Place::new(p, node)),
             }
         }
         null_at(1)?;
         for p in &s.exist {
             match self.tree.get(p) {
                 Some(n) => tell(EventType::NodeCreated, p, Some(n)),
-                None => watches.add(WatchKind::Data, p),
+                None => watches.add(WatchKind::Data, Place::new(p, None)),
             }
         }
         null_at(2)?;
@@ -255,13 +260,13 @@ impl<'a> ReadContext<'a> {
             match self.tree.get(p) {
                 None => tell(EventType::NodeDeleted, p, None),
                 Some(n) if n.persisted().pzxid > rel => tell(EventType::NodeChildrenChanged, p, Some(n)),
-                Some(_) => watches.add(WatchKind::Child, p),
+                node => watches.add(WatchKind::Child, Place::new(p, node)),
             }
         }
         null_at(3)?;
-        s.persistent.iter().for_each(|p| watches.add(WatchKind::Persistent, p));
+        s.persistent.iter().for_each(|p| watches.add(WatchKind::Persistent, self.place(p)));
         null_at(4)?;
-        s.recursive.iter().for_each(|p| watches.add(WatchKind::Recursive, p));
+        s.recursive.iter().for_each(|p| watches.add(WatchKind::Recursive, self.place(p)));
         Ok(())
     }
 }

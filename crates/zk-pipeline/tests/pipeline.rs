@@ -50,8 +50,10 @@ impl Host {
                 Output::Event(f) => self.told.push(format!("event {:?} {} at {}", f.event, f.path, f.zxid)),
                 Output::Reply { conn, frames, watches, close } => {
                     self.told.push(format!("{} {}", conn.0, show(&frames)));
-                    for (kind, path) in watches {
-                        self.told.push(format!("{} watches {kind:?} {path}", conn.0));
+                    for watch in watches {
+                        let node = self.tree.get(&watch.path).map(|node| node.id());
+                        assert_eq!(watch.node, node, "as the tree is when the read runs");
+                        self.told.push(format!("{} watches {:?} {}", conn.0, watch.kind, watch.path));
                     }
                     if close {
                         self.told.push(format!("{} closed", conn.0));

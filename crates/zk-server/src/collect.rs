@@ -1,7 +1,7 @@
 //! Collects what operators are told: from each worker, from the core, and from what all threads
 //! measure. The texts are zk-admin's.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -219,14 +219,14 @@ fn by_time<T>(buckets: impl Iterator<Item = (u64, Vec<T>)>) -> Expiry<T> {
 }
 
 fn watches(workers: &[WorkerReport]) -> Watches {
-    let paths: HashSet<u64> = workers.iter().flat_map(|w| w.paths.iter().copied()).collect();
+    let watched: BTreeSet<_> = workers.iter().flat_map(|w| &w.watched).collect();
     let mut by_path: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for (path, sessions) in workers.iter().flat_map(|w| &w.by_path) {
         by_path.entry(path).or_default().extend(sessions);
     }
     Watches {
         connections: workers.iter().map(|w| w.data.connections as u64).sum(),
-        paths: paths.len() as u64,
+        paths: watched.len() as u64,
         total: workers.iter().map(|w| w.data.watches as u64).sum(),
         by_session: workers.iter().flat_map(|w| w.by_session.iter().cloned()).collect(),
         by_path: by_path.into_iter().map(|(path, sessions)| (path.to_owned(), sessions)).collect(),

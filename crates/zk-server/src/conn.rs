@@ -38,7 +38,7 @@ use zk_proto::client::{
 };
 use zk_proto::{AuthId, DecodeError, ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zk_tree::Tree;
-use zk_tree::watch::{WatchKind, WatchTable};
+use zk_tree::watch::{Place, WatchKind, WatchTable};
 
 use crate::audit::{self, Asked, Who};
 use crate::frames::{Cut, PREFIX, Tail, cut};
@@ -1007,14 +1007,14 @@ struct ConnWatches<'a> {
 }
 
 impl Watches for ConnWatches<'_> {
-    fn add(&mut self, kind: WatchKind, path: &str) {
-        self.table.add(self.slot, kind, path);
+    fn add(&mut self, kind: WatchKind, at: Place<'_>) {
+        self.table.add(self.slot, kind, at);
     }
-    fn contains(&mut self, kind: WatcherKind, path: &str) -> bool {
-        self.table.contains(self.slot, kind, path)
+    fn contains(&mut self, kind: WatcherKind, at: Place<'_>) -> bool {
+        self.table.contains(self.slot, kind, at)
     }
-    fn remove(&mut self, kind: WatcherKind, path: &str) -> bool {
-        self.table.remove(self.slot, kind, path)
+    fn remove(&mut self, kind: WatcherKind, at: Place<'_>) -> bool {
+        self.table.remove(self.slot, kind, at)
     }
 }
 

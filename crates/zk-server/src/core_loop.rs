@@ -794,7 +794,7 @@ impl Core {
             output => {
                 if let P::Reply { watches, .. } = &output {
                     let interest = &self.shared.workers[w].interest;
-                    watches.iter().for_each(|(kind, path)| interest.add(*kind, path));
+                    watches.iter().for_each(|w| interest.add(w.kind, w.place()));
                 }
                 self.for_workers[w].push(ToWorker::Output(output));
             }

@@ -1,7 +1,7 @@
 //! A worker: one thread, one runtime, its connections for life.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use zk_admin::{Needs, names};
 use zk_pipeline::{ConnId, Input, Output, read, reply};
 use zk_proto::client::EventType;
 use zk_proto::{OpCode, Perms, SessionId, Xid};
-use zk_tree::watch::{Interest, WatchCounts, WatchTable};
-use zk_tree::{Fired, is_open};
+use zk_tree::watch::{Interest, Place, WatchCounts, WatchTable, Watched};
+use zk_tree::{Fired, Tree, is_open};
 
 use crate::conn::{Conn, Phase};
 use crate::inbox::Inbox;
@@ -93,8 +93,8 @@ pub struct WorkerReport {
     pub watches: usize,
     /// Data watches.
     pub data: WatchCounts,
-    /// Hashes of the paths with data watches: workers may watch the same ones.
-    pub paths: Vec<u64>,
+    /// What has data watches: workers may watch the same.
+    pub watched: BTreeSet<Watched>,
     /// For `wchc`.
     pub by_session: Vec<(i64, Vec<String>)>,
     /// For `wchp`.
@@ -131,6 +131,8 @@ pub struct Worker {
     retry: Notify,
     dirty: RefCell<Vec<Rc<Conn>>>,
     targets: RefCell<Vec<u32>>,
+    /// Reports to make.
+    asked: RefCell<Vec<(Needs, oneshot::Sender<WorkerReport>)>>,
     stats: Cell<WorkerStats>,
     totals: Cell<Totals>,
     /// New connections in the order of their coming, until they must have a session.
@@ -178,6 +180,7 @@ impl Worker {
             retry: Notify::new(),
             dirty: RefCell::default(),
             targets: RefCell::default(),
+            asked: RefCell::default(),
             stats: Cell::default(),
             totals: Cell::default(),
             sessionless: RefCell::default(),
@@ -226,6 +229,21 @@ impl Worker {
     /// Works on everything in the inbox. Output is only collected:
     /// [`Worker::after_turn`] writes it.
     pub fn drain(self: &Rc<Self>) {
+        self.take_all();
+        if self.asked.borrow().is_empty() {
+            return;
+        }
+        // Watches are told by the nodes that they are set on, so the tree must stand still, and
+        // no event of it may be left in the inbox. This thread may hold the lock already.
+        let shared = Arc::clone(&self.shared);
+        let tree = shared.tree.read_recursive();
+        self.take_all();
+        for (needs, reply) in self.asked.take() {
+            drop(reply.send(self.report(needs, &tree, clock::mono())));
+        }
+    }
+
+    fn take_all(self: &Rc<Self>) {
         let mut batch = self.spare.take();
         if self.inbox.take(&mut batch) {
             let now = clock::micros();
@@ -252,7 +270,7 @@ impl Worker {
             ToWorker::Accept { stream, peer, admitted, secured } => {
                 self.accept(stream, peer, admitted, secured, now);
             }
-            ToWorker::Report { needs, reply } => drop(reply.send(self.report(needs, now))),
+            ToWorker::Report { needs, reply } => self.asked.borrow_mut().push((needs, reply)),
             ToWorker::ResetConnections => {
                 self.each(|c| c.inner.borrow_mut().stats = ConnStats::default());
             }
@@ -301,12 +319,12 @@ impl Worker {
             Output::Reply { conn, frames, watches, close } => {
                 let Some(c) = self.conn(conn) else {
                     // The core counted them for a connection that has left.
-                    watches.iter().for_each(|(kind, path)| self.interest.remove(*kind, path));
+                    watches.iter().for_each(|w| self.interest.remove(w.kind, w.place()));
                     return self.count(|t| t.stale_replies += 1);
                 };
                 let mut table = self.watches.borrow_mut();
-                for (kind, path) in &watches {
-                    table.add_counted(c.slot, *kind, path);
+                for watch in &watches {
+                    table.add_counted(c.slot, watch.kind, watch.place());
                 }
                 drop(table);
                 let mut i = c.inner.borrow_mut();
@@ -316,13 +334,13 @@ impl Worker {
                 drop(i);
                 self.mark(&c);
             }
-            Output::WatchQuery { conn, xid, zxid, kind, path, remove } => {
+            Output::WatchQuery { conn, xid, zxid, kind, path, node, remove } => {
                 let Some(c) = self.conn(conn) else { return };
+                let at = Place { path: &path, node };
                 let mut table = self.watches.borrow_mut();
-                let found = if remove {
-                    table.remove(c.slot, kind, &path)
-                } else {
-                    table.contains(c.slot, kind, &path)
+                let found = match remove {
+                    true => table.remove(c.slot, kind, at),
+                    false => table.contains(c.slot, kind, at),
                 };
                 drop(table);
                 let mut frame = BytesMut::new();
@@ -655,7 +673,7 @@ impl Worker {
         self.count(|t| t.replies += bytes as u64);
     }
 
-    fn report(&self, needs: Needs, now: u64) -> WorkerReport {
+    fn report(&self, needs: Needs, tree: &Tree, now: u64) -> WorkerReport {
         let table = self.watches.borrow();
         let mut report = WorkerReport {
             stats: self.stats.get(),
@@ -682,19 +700,20 @@ impl Worker {
             slots.conns[slot as usize].as_ref().map(|c| c.inner.borrow().session.0)
         };
         if needs.watch_summary {
-            report.paths = table.by_path().map(|(path, _)| hash(path)).collect();
+            report.watched = table.watched(tree);
         }
-        if needs.watches_by_session {
-            let rows = table.by_connection().filter_map(|(slot, paths)| {
-                Some((session(slot)?, paths.map(str::to_owned).collect::<Vec<_>>()))
-            });
-            report.by_session = rows.filter(|(_, paths)| !paths.is_empty()).collect();
-        }
-        if needs.watches_by_path {
-            let rows = table
-                .by_path()
-                .map(|(path, slots)| (path.to_owned(), slots.into_iter().filter_map(session).collect()));
-            report.by_path = rows.collect();
+        if needs.watches_by_session || needs.watches_by_path {
+            let mut by_session: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+            for (path, slots) in table.by_path(tree) {
+                if needs.watches_by_session {
+                    slots.iter().for_each(|slot| by_session.entry(*slot).or_default().push(path.clone()));
+                }
+                if needs.watches_by_path {
+                    report.by_path.push((path, slots.into_iter().filter_map(session).collect()));
+                }
+            }
+            let rows = by_session.into_iter().filter_map(|(slot, paths)| Some((session(slot)?, paths)));
+            report.by_session = rows.collect();
         }
         report
     }
@@ -708,13 +727,6 @@ impl Worker {
         };
         (since + after, ClientId { address: c.peer, session: i.session.0 })
     }
-}
-
-fn hash(path: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A line of `stat` or `cons`.

@@ -19,7 +19,7 @@ use zk_pipeline::{ConnId, Now, PipelineConfig, reply};
 use zk_proto::client::{RequestHeader, WatcherKind, WriteRequest};
 use zk_proto::quorum::packet::{FromLeader, FromLearner};
 use zk_proto::{AuthId, Epoch, OpCode, PeerId, SessionId, Zxid};
-use zk_tree::watch::{Interest, WatchKind, WatchTable};
+use zk_tree::watch::{Interest, Place, WatchKind, WatchTable};
 use zk_tree::{Effects, Fired, Tree};
 
 use crate::clients::{Request, ToClient, ToServer};
@@ -208,14 +208,14 @@ struct Served {
 struct Set<'a>(&'a mut WatchTable, u32);
 
 impl Watches for Set<'_> {
-    fn add(&mut self, kind: WatchKind, path: &str) {
-        self.0.add(self.1, kind, path);
+    fn add(&mut self, kind: WatchKind, at: Place<'_>) {
+        self.0.add(self.1, kind, at);
     }
-    fn contains(&mut self, kind: WatcherKind, path: &str) -> bool {
-        self.0.contains(self.1, kind, path)
+    fn contains(&mut self, kind: WatcherKind, at: Place<'_>) -> bool {
+        self.0.contains(self.1, kind, at)
     }
-    fn remove(&mut self, kind: WatcherKind, path: &str) -> bool {
-        self.0.remove(self.1, kind, path)
+    fn remove(&mut self, kind: WatcherKind, at: Place<'_>) -> bool {
+        self.0.remove(self.1, kind, at)
     }
 }
 
@@ -1327,8 +1327,8 @@ impl Member {
                 let at = place(conn);
                 let Some(served) = live.conns.get_mut(&at) else { return };
                 served.pending = served.pending.saturating_sub(1);
-                for (kind, path) in &watches {
-                    live.watches.add(slot(at), *kind, path);
+                for watch in &watches {
+                    live.watches.add(slot(at), watch.kind, watch.place());
                 }
                 w.to_client(at, from, ToClient::Frames(frames));
                 if close {

@@ -44,8 +44,8 @@ impl Effects {
         }
     }
 
-    fn fire(&mut self, event: EventType, path: &Arc<str>, zxid: Zxid, acl: &AclList) {
-        self.fired.push(Fired { event, path: path.clone(), zxid, acl: acl.clone() });
+    fn fire(&mut self, event: EventType, path: &Arc<str>, node: NodeId, zxid: Zxid, acl: &AclList) {
+        self.fired.push(Fired { event, path: path.clone(), node, zxid, acl: acl.clone() });
     }
 }
 
@@ -57,6 +57,8 @@ pub struct Fired {
     pub event: EventType,
     /// To which node; the root is `/`.
     pub path: Arc<str>,
+    /// The number that the node has in the tree, or had until it was deleted.
+    pub node: NodeId,
     /// By which transaction.
     pub zxid: Zxid,
     /// Who may read the node may be told: of a child that came or went the
@@ -284,8 +286,8 @@ impl Tree {
         self.charge_quota(&path, 1, len_of(c.data.as_deref()));
         fx.touch(&path);
         fx.touch(&parent_path);
-        fx.fire(EventType::NodeCreated, &path, h.zxid, self.node(id).acl());
-        fx.fire(EventType::NodeChildrenChanged, &parent_path, h.zxid, self.node(parent).acl());
+        fx.fire(EventType::NodeCreated, &path, id, h.zxid, self.node(id).acl());
+        fx.fire(EventType::NodeChildrenChanged, &parent_path, parent, h.zxid, self.node(parent).acl());
         Ok(seen)
     }
 
@@ -322,8 +324,8 @@ impl Tree {
         let path: Arc<str> = path.into();
         self.remove_descendants(id, fx);
         self.remove_one(id, &path, fx);
-        fx.fire(EventType::NodeDeleted, &path, zxid, &acl);
-        fx.fire(EventType::NodeChildrenChanged, &parent_path, zxid, self.node(parent).acl());
+        fx.fire(EventType::NodeDeleted, &path, id, zxid, &acl);
+        fx.fire(EventType::NodeChildrenChanged, &parent_path, parent, zxid, self.node(parent).acl());
         Ok(())
     }
 
@@ -381,7 +383,7 @@ impl Tree {
         self.set_all(id, &path, &stat, data);
         self.charge_quota(&path, 0, grown);
         fx.touch(&path);
-        fx.fire(EventType::NodeDataChanged, &path, h.zxid, self.node(id).acl());
+        fx.fire(EventType::NodeDataChanged, &path, id, h.zxid, self.node(id).acl());
         Ok(self.node(id).stat())
     }
 
@@ -508,7 +510,7 @@ impl Tree {
         self.set_all(id, CONFIG, &stat, Some(&text));
         let path: Arc<str> = CONFIG.into();
         effects.touch(&path);
-        effects.fire(EventType::NodeDataChanged, &path, Zxid(version), self.node(id).acl());
+        effects.fire(EventType::NodeDataChanged, &path, id, Zxid(version), self.node(id).acl());
     }
 }
 

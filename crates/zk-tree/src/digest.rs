@@ -9,6 +9,11 @@ pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32
     Named::new(path, data, None).with(stat)
 }
 
+/// What a node adds to the tree's digest: its own, or nothing.
+pub fn digest_part(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
+    if counts_in_digest(path) { node_digest(path, data, stat) } else { 0 }
+}
+
 /// The first half of a node's digest: path and data. Numbers change most.
 pub(crate) struct Named(crc32fast::Hasher);
 

@@ -45,7 +45,7 @@ pub mod watch;
 
 pub use acl::{AclList, OPEN_ID, is_open};
 pub use apply::{Effects, Fired, Touched, TxnResult};
-pub use digest::{counts_in_digest, node_digest};
+pub use digest::{counts_in_digest, digest_part, node_digest};
 pub use load::{LoadError, Loader};
 pub use quota::{Quota, QuotaLimits, QuotaUsed};
 pub use tree::{Node, NodeId, Tree, TreeOptions};

@@ -33,6 +33,8 @@ pub struct Loader {
     sessions: Vec<(SessionId, i32)>,
     /// Siblings mostly come together: the last parent's path and id.
     last_parent: (String, NodeId),
+    /// The last path of [`Loader::ascending`].
+    last: String,
 }
 
 impl Loader {
@@ -43,6 +45,7 @@ impl Loader {
             acls: Some(AclCache::new(options.hash_seed)),
             sessions: Vec::new(),
             last_parent: (String::new(), ROOT),
+            last: String::new(),
         }
     }
 
@@ -63,6 +66,30 @@ impl Loader {
         self.sessions.push((id, timeout));
     }
 
+    /// The node above a path, and the path's last part.
+    fn above<'p>(&mut self, path: &'p str) -> Result<(NodeId, &'p str), LoadError> {
+        let bad = || LoadError::BadPath(path.to_owned());
+        let (above, name) = path.rsplit_once('/').ok_or_else(bad)?;
+        if name.is_empty() || above.ends_with('/') {
+            return Err(bad());
+        }
+        let no_parent = || LoadError::NoParent(path.to_owned());
+        let tree = self.tree.as_ref().ok_or_else(no_parent)?;
+        if self.last_parent.0 != above {
+            let id = tree.store.find(above).ok_or_else(no_parent)?;
+            self.last_parent = (above.to_owned(), id);
+        }
+        Ok((self.last_parent.1, name))
+    }
+
+    fn take_list(&mut self, path: &str, acl_id: i64) {
+        if !self.acls().take_id(acl_id) {
+            tracing::error!(path, acl_id, "access control list is missing; the node is closed to everybody");
+            self.acls().define(acl_id, vec![Acl::new(Perms(0), "world", "anyone")]);
+            self.acls().take_id(acl_id);
+        }
+    }
+
     /// A node. A list that was not defined closes the node to everybody: that
     /// is the safe side, and replaying the log mostly repairs it, since Java
     /// writes lists before nodes while both change.
@@ -73,7 +100,6 @@ impl Loader {
         acl_id: i64,
         stat: StatPersisted,
     ) -> Result<(), LoadError> {
-        let bad = || LoadError::BadPath(path.to_owned());
         let is_root = path.is_empty() || path == "/";
         let parent = if is_root {
             if self.tree.is_some() {
@@ -81,25 +107,13 @@ impl Loader {
             }
             None
         } else {
-            let (above, name) = path.rsplit_once('/').ok_or_else(bad)?;
-            if name.is_empty() || above.ends_with('/') {
-                return Err(bad());
-            }
-            let tree = self.tree.as_ref().ok_or_else(|| LoadError::NoParent(path.to_owned()))?;
-            if self.last_parent.0 != above {
-                let id = tree.store.find(above).ok_or_else(|| LoadError::NoParent(path.to_owned()))?;
-                self.last_parent = (above.to_owned(), id);
-            }
-            if tree.store.find(path).is_some() {
+            let above = self.above(path)?;
+            if self.tree.as_ref().is_some_and(|tree| tree.store.find(path).is_some()) {
                 return Err(LoadError::Duplicate(path.to_owned()));
             }
-            Some((self.last_parent.1, name))
+            Some(above)
         };
-        if !self.acls().take_id(acl_id) {
-            tracing::error!(path, acl_id, "access control list is missing; the node is closed to everybody");
-            self.acls().define(acl_id, vec![Acl::new(Perms(0), "world", "anyone")]);
-            self.acls().take_id(acl_id);
-        }
+        self.take_list(path, acl_id);
         match (parent, &mut self.tree) {
             (Some((parent, name)), Some(tree)) => {
                 tree.place(path, parent, name, &stat, acl_id, data.as_deref());
@@ -108,6 +122,42 @@ impl Loader {
                 let acls = self.acls.take().expect("there is one root");
                 self.tree = Some(Tree::with_root(self.options, acls, &stat, acl_id, data.as_deref()));
             }
+        }
+        Ok(())
+    }
+
+    /// Makes room for about so many nodes, once the root is there.
+    pub fn reserve(&mut self, nodes: usize) {
+        if let Some(tree) = &mut self.tree {
+            tree.store.reserve(nodes);
+        }
+    }
+
+    /// The same as [`Loader::node`] for a source that has its paths in ascending order of their
+    /// bytes, all of them, the root as `/`; and the node's digest is known:
+    /// [`digest_part`](crate::digest_part). So no path is looked for, but that of a parent.
+    pub fn ascending(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+        digest: u32,
+    ) -> Result<(), LoadError> {
+        if path <= self.last.as_str() {
+            return Err(LoadError::Duplicate(path.to_owned()));
+        }
+        self.last.clear();
+        self.last.push_str(path);
+        if path == "/" {
+            return self.node(path, data.map(Bytes::copy_from_slice), acl_id, *stat);
+        }
+        let (parent, name) = self.above(path)?;
+        self.take_list(path, acl_id);
+        let tree = self.tree.as_mut().expect("a parent was found in it");
+        tree.enter(path, parent, name, stat, acl_id, data);
+        if tree.options.digest {
+            tree.digest = tree.digest.wrapping_add(u64::from(digest));
         }
         Ok(())
     }
@@ -128,6 +178,7 @@ impl Loader {
         tree.last_zxid = last_zxid;
         tree.set_up_quotas();
         tree.acls.purge();
+        tree.store.trim();
         tree
     }
 }

@@ -130,6 +130,11 @@ impl Tree {
         }
     }
 
+    /// The node with this number, if one has it.
+    pub fn by_id(&self, id: NodeId) -> Option<Node<'_>> {
+        self.store.has(id).then(|| self.node(id))
+    }
+
     pub(crate) fn node(&self, id: NodeId) -> Node<'_> {
         Node { tree: self, id }
     }
@@ -382,10 +387,24 @@ impl Tree {
         acl: i64,
         data: Option<&[u8]>,
     ) -> NodeId {
+        let id = self.enter(path, parent, name, stat, acl, data);
+        self.digest_add(id, path);
+        id
+    }
+
+    /// The same without its digest.
+    pub(crate) fn enter(
+        &mut self,
+        path: &str,
+        parent: NodeId,
+        name: &str,
+        stat: &StatPersisted,
+        acl: i64,
+        data: Option<&[u8]>,
+    ) -> NodeId {
         let id = self.store.insert(path, parent, name, stat, acl, data);
         self.owner_add(id, stat.ephemeral_owner);
         self.data_size += utf16_len(path) + data.map_or(0, <[u8]>::len) as u64;
-        self.digest_add(id, path);
         id
     }
 }

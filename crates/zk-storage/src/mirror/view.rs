@@ -1,13 +1,11 @@
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
 use rocksdb::{DB, DBRawIterator, IteratorMode, ReadOptions, Snapshot};
 use zk_proto::{Acl, Reader, SessionId, StatPersisted, Zxid};
-use zk_tree::{Tree, TreeOptions};
+use zk_tree::{Tree, TreeOptions, digest_part};
 
 use super::encoding::{self, Data};
 use super::{APPLIED_KEY, Applied, Db, FORMAT, FORMAT_KEY, Mirror, Table};
@@ -88,15 +86,17 @@ fn read_applied(db: &Db, format: Option<Vec<u8>>, applied: Option<Vec<u8>>) -> R
 /// Nodes on their way from the scan to the tree.
 #[derive(Default)]
 struct Chunk {
-    bytes: Vec<u8>,
+    paths: String,
+    data: Vec<u8>,
     rows: Vec<Row>,
 }
 
 struct Row {
-    path: Range<usize>,
-    data: Option<Range<usize>>,
+    path: usize,
+    data: Option<usize>,
     acl_id: i64,
     stat: StatPersisted,
+    digest: u32,
 }
 
 impl<'m> MirrorView<'m> {
@@ -211,28 +211,28 @@ impl<'m> MirrorView<'m> {
             loader.session(id, timeout);
         }
         let mut nodes = 0;
+        let expected = self.db.estimate(Table::Nodes);
         std::thread::scope(|scope| {
-            // A chunk is about 100 KB: a handful keeps both sides busy.
+            // A chunk is about 75 KB: a handful keeps both sides busy.
             let (send, receive) = bounded::<Result<Chunk>>(8);
             scope.spawn(move || {
-                if let Err(e) = self.send_chunks(&send) {
+                if let Err(e) = self.send_chunks(&send, options.digest) {
                     let _ = send.send(Err(e));
                 }
             });
             for chunk in receive {
-                let chunk = chunk?;
-                let bytes = Bytes::from(chunk.bytes);
-                for row in chunk.rows {
-                    let path = bytes.get(row.path).and_then(|p| str::from_utf8(p).ok()).unwrap_or_default();
-                    let data = row.data.map(|d| bytes.slice(d));
-                    loader
-                        .node(path, data, row.acl_id, row.stat)
-                        .map_err(|e| self.db.damaged(e.to_string()))?;
+                chunk?.each(|path, data, row| {
                     nodes += 1;
+                    if nodes == 2 {
+                        loader.reserve(expected);
+                    }
                     if nodes % EVERY == 0 {
                         progress(Progress::ReadingMirror { nodes });
                     }
-                }
+                    loader
+                        .ascending(path, data, row.acl_id, &row.stat, row.digest)
+                        .map_err(|e| self.db.damaged(e.to_string()))
+                })?;
             }
             Ok(())
         })?;
@@ -249,21 +249,25 @@ impl<'m> MirrorView<'m> {
         }
     }
 
-    fn send_chunks(&self, send: &Sender<Result<Chunk>>) -> Result<()> {
+    fn send_chunks(&self, send: &Sender<Result<Chunk>>, digests: bool) -> Result<()> {
         let mut chunk = Chunk::default();
         let mut it = self.snapshot.raw_iterator_cf_opt(self.db.cf(Table::Nodes), scan_options());
         it.seek_to_first();
         while let Some((key, value)) = it.item() {
             let (path, stat, acl_id, data) = self.row(key, value)?;
-            let path = chunk.push(path.as_bytes());
+            let external;
             let data = match data {
                 Data::Null => None,
-                Data::Inline(d) => Some(chunk.push(d)),
-                Data::External => Some(chunk.push(&self.external(key)?)),
+                Data::Inline(d) => Some(d),
+                Data::External => {
+                    external = self.external(key)?;
+                    Some(&external[..])
+                }
             };
-            chunk.rows.push(Row { path, data, acl_id, stat });
+            let digest = if digests { digest_part(path, data, &stat) } else { 0 };
+            chunk.push(path, data, (stat, acl_id), digest);
             // The other side has gone: it has an error of its own.
-            if (chunk.rows.len() >= 1024 || chunk.bytes.len() >= 1 << 20)
+            if (chunk.rows.len() >= 256 || chunk.data.len() >= 1 << 20)
                 && send.send(Ok(std::mem::take(&mut chunk))).is_err()
             {
                 return Ok(());
@@ -315,10 +319,25 @@ impl<'m> MirrorView<'m> {
 }
 
 impl Chunk {
-    fn push(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        start..self.bytes.len()
+    fn push(&mut self, path: &str, data: Option<&[u8]>, (stat, acl_id): (StatPersisted, i64), digest: u32) {
+        self.paths.push_str(path);
+        self.data.extend_from_slice(data.unwrap_or_default());
+        let data = data.map(<[u8]>::len);
+        self.rows.push(Row { path: path.len(), data, acl_id, stat, digest });
+    }
+
+    fn each<E>(
+        &self,
+        mut each: impl FnMut(&str, Option<&[u8]>, &Row) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let (mut paths, mut bytes) = (&self.paths[..], &self.data[..]);
+        for row in &self.rows {
+            let (path, more_paths) = paths.split_at(row.path);
+            let (data, more_bytes) = bytes.split_at(row.data.unwrap_or(0));
+            each(path, row.data.map(|_| data), row)?;
+            (paths, bytes) = (more_paths, more_bytes);
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 //! path, and the names up to the root decide.
 
 mod record;
-mod slab;
+pub(crate) mod slab;
 
 use std::hash::BuildHasher;
 
@@ -36,16 +36,16 @@ pub(crate) enum NewData<'a> {
 
 /// Things of any size under small numbers, which are used again.
 #[derive(Debug)]
-struct Numbered<T> {
+pub(crate) struct Numbered<T> {
     items: Vec<T>,
     free: Vec<u32>,
 }
 
 impl<T: Default> Numbered<T> {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Numbered { items: Vec::new(), free: Vec::new() }
     }
-    fn add(&mut self, item: T) -> u32 {
+    pub fn add(&mut self, item: T) -> u32 {
         if let Some(number) = self.free.pop() {
             self.items[number as usize] = item;
             return number;
@@ -53,15 +53,20 @@ impl<T: Default> Numbered<T> {
         self.items.push(item);
         u32::try_from(self.items.len() - 1).expect("fewer than there are nodes")
     }
-    fn get(&self, number: u32) -> &T {
+    pub fn get(&self, number: u32) -> &T {
         &self.items[number as usize]
     }
-    fn get_mut(&mut self, number: u32) -> &mut T {
+    pub fn get_mut(&mut self, number: u32) -> &mut T {
         &mut self.items[number as usize]
     }
-    fn remove(&mut self, number: u32) -> T {
+    pub fn remove(&mut self, number: u32) -> T {
         self.free.push(number);
         std::mem::take(&mut self.items[number as usize])
+    }
+    /// How many there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.items.len() - self.free.len()
     }
 }
 
@@ -81,6 +86,9 @@ struct Ids {
 }
 
 const PIECE: u32 = 1 << 14;
+/// Where a node is that is not there: units of this number are never in use, since a chunk has
+/// fewer slots than units.
+const NOWHERE: Loc = Loc(u32::MAX);
 
 impl Ids {
     fn get(&self, id: NodeId) -> Loc {
@@ -88,6 +96,10 @@ impl Ids {
     }
     fn set(&mut self, id: NodeId, at: Loc) {
         self.pieces[(id.0 / PIECE) as usize][(id.0 % PIECE) as usize] = at;
+    }
+    fn remove(&mut self, id: NodeId) {
+        self.set(id, NOWHERE);
+        self.free.push(id.0);
     }
     fn add(&mut self, at: Loc) -> NodeId {
         let id = self.free.pop().unwrap_or_else(|| {
@@ -193,6 +205,26 @@ impl Store {
         self.len
     }
 
+    /// Makes room in the index for so many nodes in all, so that it does not grow step by step.
+    pub fn reserve(&mut self, nodes: usize) {
+        // The shards are not exactly of one size.
+        let each = nodes / self.shards.len();
+        let wanted = each + each / 32;
+        let Store { shards, ids, slabs, .. } = self;
+        for shard in shards {
+            let more = wanted.saturating_sub(shard.len());
+            shard.reserve(more, |id| spread(get_u32(slabs.slot(ids.get(NodeId(*id))), HASH)));
+        }
+    }
+
+    /// Gives back what was reserved for too many.
+    pub fn trim(&mut self) {
+        let Store { shards, ids, slabs, .. } = self;
+        for shard in shards {
+            shard.shrink_to(shard.len(), |id| spread(get_u32(slabs.slot(ids.get(NodeId(*id))), HASH)));
+        }
+    }
+
     #[inline]
     fn bytes_of<'a>(&'a self, part: Part<'a>) -> &'a [u8] {
         match part {
@@ -212,6 +244,11 @@ impl Store {
             get_u32(record, HASH) == hash && self.is_at(record, path.as_bytes())
         });
         found.map(|id| NodeId(*id))
+    }
+
+    /// Whether a node has this id.
+    pub fn has(&self, id: NodeId) -> bool {
+        id.0 < self.ids.used && self.ids.get(id) != NOWHERE
     }
 
     /// Whether the names from a record up to the root are these.
@@ -324,7 +361,7 @@ impl Store {
         let entry = self.shards[shard_of(hash)].find_entry(spread(hash), |other| *other == id.0);
         entry.expect("every node but the root is in the index").remove();
         self.slabs.free(self.ids.get(id));
-        self.ids.free.push(id.0);
+        self.ids.remove(id);
         self.len -= 1;
     }
 

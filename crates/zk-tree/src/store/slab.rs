@@ -11,7 +11,7 @@ const NONE: u16 = u16::MAX;
 const NO_PLACE: u32 = u32::MAX;
 
 /// Longest record.
-pub(super) const MAX_LEN: usize = 1408;
+pub(crate) const MAX_LEN: usize = 1408;
 const CLASSES: usize = class_of(MAX_LEN) + 1;
 
 /// Which size of slot a record of this length takes: multiples of 8 up to 256,
@@ -35,7 +35,7 @@ const fn size_of(class: usize) -> usize {
 
 /// Where a record is: number of the chunk and unit in it. 32 GiB in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Loc(pub u32);
+pub(crate) struct Loc(pub u32);
 
 #[derive(Debug)]
 struct Chunk {
@@ -51,7 +51,7 @@ struct Chunk {
 }
 
 #[derive(Debug)]
-pub(super) struct Slabs {
+pub(crate) struct Slabs {
     chunks: Vec<Chunk>,
     /// Chunks without memory.
     empty: Vec<u32>,

@@ -13,7 +13,7 @@ use zk_proto::client::EventType;
 use zk_proto::txn::{CreateTxn, LogEntry, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, OpCode, SessionId, StatPersisted, Xid, Zxid};
 
-use crate::{Effects, Node, Tree, TreeOptions, TxnResult};
+use crate::{Effects, Loader, Node, Tree, TreeOptions, TxnResult};
 
 /// All that is kept of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +104,7 @@ pub(crate) fn check_sums(tree: &Tree, dump: &Dump) {
     }
 }
 
-/// Writes a tree out and reads it in again.
-pub(crate) fn round_trip(tree: &Tree) -> Tree {
+fn loader_for(tree: &Tree) -> Loader {
     let mut loader = Tree::load_start(TreeOptions { hash_seed: 99, ..tree.options() });
     for (id, list) in tree.acl_lists() {
         loader.define_acl(id, list.to_vec());
@@ -113,14 +112,55 @@ pub(crate) fn round_trip(tree: &Tree) -> Tree {
     for (session, timeout) in tree.sessions() {
         loader.session(session, timeout);
     }
+    loader
+}
+
+/// Writes a tree out and reads it in again, in both ways.
+pub(crate) fn round_trip(tree: &Tree) -> Tree {
+    let mut loader = loader_for(tree);
     let mut open = vec![tree.root()];
+    let mut nodes = BTreeMap::new();
     while let Some(node) = open.pop() {
         loader
             .node(&node.path(), node.data_bytes(), node.acl_id(), node.persisted())
             .expect("parents come first");
+        nodes.insert(node.path(), node);
         open.extend(node.child_nodes());
     }
-    loader.finish(tree.last_zxid())
+    let loaded = loader.finish(tree.last_zxid());
+    let mut loader = loader_for(tree);
+    for (place, (path, node)) in nodes.iter().enumerate() {
+        let (data, stat) = (node.data(), node.persisted());
+        let digest = if tree.options().digest { crate::digest_part(path, data, &stat) } else { 0 };
+        loader.ascending(path, data, node.acl_id(), &stat, digest).expect("parents come first");
+        // Too few, then too many.
+        loader.reserve(if place == 0 { 100 } else { 10_000 });
+    }
+    let ascending = loader.finish(tree.last_zxid());
+    assert_eq!(ascending.digest(), loaded.digest());
+    assert_eq!(ascending.data_size(), loaded.data_size());
+    assert_eq!(dump(&ascending), dump(&loaded));
+    loaded
+}
+
+#[test]
+fn ascending_paths_ascend() {
+    let mut loader = Tree::load_start(TreeOptions::default());
+    let stat = StatPersisted::default();
+    let mut next = |path: &str| loader.ascending(path, None, -1, &stat, 0);
+    use crate::LoadError::*;
+    assert_eq!(next("/a"), Err(NoParent("/a".to_owned())));
+    let mut loader = Tree::load_start(TreeOptions::default());
+    let mut next = |path: &str| loader.ascending(path, None, -1, &stat, 0);
+    for path in ["/", "/a", "/a-b", "/a-b/c", "/a/b"] {
+        next(path).unwrap();
+    }
+    for path in ["/a/b", "/a/a", "/"] {
+        assert_eq!(next(path), Err(Duplicate(path.to_owned())));
+    }
+    assert_eq!(next("/b//c"), Err(BadPath("/b//c".to_owned())));
+    assert_eq!(next("/c/d"), Err(NoParent("/c/d".to_owned())));
+    assert_eq!(loader.finish(Zxid(1)).get("/a/b").unwrap().path(), "/a/b");
 }
 
 /// A tree with a few words for writing transactions.

@@ -4,20 +4,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use foldhash::fast::FixedState;
 use zk_proto::client::EventType;
 
-use super::{WatchKind, ancestors};
+use super::{Place, WatchKind, ancestors};
+use crate::NodeId;
 use crate::apply::Fired;
 
 /// Number of counters in each table: 16 KiB, which stays in the cache of the
 /// thread that asks.
 const COUNTERS: usize = 4096;
 
-/// Counts of one worker's watches by the hash of their path. It may say yes
+/// Counts of one worker's watches by the hash of their path or node. It may say yes
 /// where nobody waits, and never no where somebody does.
 ///
 /// Relaxed order is enough: who counts a watch for another thread does so under
 /// the tree's lock, or hands over a message after it.
 pub struct Interest {
     hasher: FixedState,
+    nodes: Box<[AtomicU32]>,
     plain: Box<[AtomicU32]>,
     recursive: Box<[AtomicU32]>,
     any_recursive: AtomicU32,
@@ -46,6 +48,7 @@ impl Interest {
         let table = || (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
         Interest {
             hasher: FixedState::with_seed(seed),
+            nodes: table(),
             plain: table(),
             recursive: table(),
             any_recursive: AtomicU32::new(0),
@@ -60,8 +63,35 @@ impl Interest {
         &table[(self.hash(path) >> 32) as usize % COUNTERS]
     }
 
+    fn node(&self, node: NodeId) -> &AtomicU32 {
+        &self.nodes[(node.0.wrapping_mul(0x9E37_79B9) >> 16) as usize % COUNTERS]
+    }
+
     /// Counts a watch.
-    pub fn add(&self, kind: WatchKind, path: &str) {
+    pub fn add(&self, kind: WatchKind, at: Place<'_>) {
+        match at.node {
+            Some(node) if kind.is_once() => self.add_node(node),
+            _ => self.add_path(kind, at.path),
+        }
+    }
+
+    /// Takes it back.
+    pub fn remove(&self, kind: WatchKind, at: Place<'_>) {
+        match at.node {
+            Some(node) if kind.is_once() => self.remove_node(node, 1),
+            _ => self.remove_path(kind, at.path),
+        }
+    }
+
+    pub(super) fn add_node(&self, node: NodeId) {
+        up(self.node(node));
+    }
+
+    pub(super) fn remove_node(&self, node: NodeId, watches: u32) {
+        down(self.node(node), watches);
+    }
+
+    pub(super) fn add_path(&self, kind: WatchKind, path: &str) {
         if kind == WatchKind::Recursive {
             up(self.counter(&self.recursive, path));
             up(&self.any_recursive);
@@ -70,20 +100,19 @@ impl Interest {
         }
     }
 
-    /// Takes it back.
-    pub fn remove(&self, kind: WatchKind, path: &str) {
+    pub(super) fn remove_path(&self, kind: WatchKind, path: &str) {
         if kind == WatchKind::Recursive {
-            down(self.counter(&self.recursive, path));
-            down(&self.any_recursive);
+            down(self.counter(&self.recursive, path), 1);
+            down(&self.any_recursive, 1);
         } else {
-            down(self.counter(&self.plain, path));
+            down(self.counter(&self.plain, path), 1);
         }
     }
 
     /// Whether a watch may wait for this.
     pub fn wants(&self, fired: &Fired) -> bool {
         let has = |table, path| self.counter(table, path).load(Ordering::Relaxed) > 0;
-        if has(&self.plain, &fired.path) {
+        if self.node(fired.node).load(Ordering::Relaxed) > 0 || has(&self.plain, &fired.path) {
             return true;
         }
         fired.event != EventType::NodeChildrenChanged
@@ -97,10 +126,10 @@ fn up(counter: &AtomicU32) {
     let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1));
 }
 
-fn down(counter: &AtomicU32) {
+fn down(counter: &AtomicU32, by: u32) {
     let old = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| match n {
         u32::MAX => Some(u32::MAX),
-        n => n.checked_sub(1),
+        n => n.checked_sub(by),
     });
     assert!(old.is_ok(), "a watch is counted before it is removed");
 }
@@ -114,7 +143,7 @@ mod tests {
         let c = AtomicU32::new(u32::MAX - 1);
         up(&c);
         up(&c);
-        down(&c);
+        down(&c, 1);
         assert_eq!(c.load(Ordering::Relaxed), u32::MAX);
     }
 }

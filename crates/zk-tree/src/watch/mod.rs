@@ -1,12 +1,39 @@
 //! Who waits for what. A worker has a [`WatchTable`] of its own connections and
 //! an [`Interest`] beside it, by which the writer of the tree knows that a
 //! change concerns nobody there. ref: WatchManager, DataTree.
+//!
+//! Modules in reading order: `table` (what workers see), `nodes` and `sets` (watches that are
+//! told once, by the node's id), `numbers` (how a set is written), `paths` (the others),
+//! `interest`.
 
 mod interest;
+mod nodes;
+mod numbers;
+mod paths;
+mod sets;
 mod table;
 
 pub use interest::Interest;
-pub use table::{WatchCounts, WatchTable};
+pub use table::{WatchCounts, WatchTable, Watched};
+
+use crate::{Node, NodeId};
+
+/// What a watch is set on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Its path, as the client has it.
+    pub path: &'a str,
+    /// The node there, if there is one.
+    pub node: Option<NodeId>,
+}
+
+impl<'a> Place<'a> {
+    /// A path, and what the tree has there now. The root's other name stays a path: nothing
+    /// is fired under it.
+    pub fn new(path: &'a str, node: Option<Node<'_>>) -> Place<'a> {
+        Place { path, node: node.filter(|_| !path.is_empty()).map(Node::id) }
+    }
+}
 
 /// The kinds of watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +46,13 @@ pub enum WatchKind {
     Persistent,
     /// Of a node and all below it, without changes of lists of children; stays.
     Recursive,
+}
+
+impl WatchKind {
+    /// Whether it is told once.
+    pub(crate) fn is_once(self) -> bool {
+        matches!(self, WatchKind::Data | WatchKind::Child)
+    }
 }
 
 /// The paths above a path, nearest first.
