@@ -64,9 +64,9 @@ fn one(s: &Scenario, effort: Effort, fleet: &mut Option<Fleet>) -> Result<BTreeM
         // The old servers go first: they have memory and a disk.
         *fleet = None;
         *fleet = Some(Fleet::start(&s.setup)?);
-        warm_up(s, effort, fleet.as_ref().context("it was just started")?)?;
     }
     let fleet = fleet.as_mut().context("it was just started")?;
+    warm_up(s, effort, fleet)?;
     let mut sides: BTreeMap<Side, Vec<Sample>> = BTreeMap::new();
     for _ in 0..effort.rounds.unwrap_or(s.rounds) {
         for (side, target) in &mut fleet.targets {
@@ -82,11 +82,12 @@ fn one(s: &Scenario, effort: Effort, fleet: &mut Option<Fleet>) -> Result<BTreeM
     Ok(sides)
 }
 
-/// The JVM needs it; the others get a little, too.
-fn warm_up(s: &Scenario, effort: Effort, fleet: &Fleet) -> Result<()> {
+/// The JVM needs it, most of all when it is new, and a little for each new mix; the others get less.
+fn warm_up(s: &Scenario, effort: Effort, fleet: &mut Fleet) -> Result<()> {
     let Work::Load(load) = &s.work else { return Ok(()) };
+    let long = if std::mem::replace(&mut fleet.warm, true) { effort.warm_up / 3 } else { effort.warm_up };
     for (side, target) in &fleet.targets {
-        let time = if *side == Side::Java { effort.warm_up } else { effort.warm_up / 10 };
+        let time = if *side == Side::Java { long } else { long / 10 };
         let mut plan = load.plan(target.servers(), Duration::ZERO, time)?;
         plan.time = time;
         zk_load::run(&plan, || ())?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::stat;
 
 /// What processes have used up to now.
 #[derive(Debug, Clone, Copy)]
@@ -18,22 +19,27 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory that is resident now, in bytes.
     pub resident: u64,
-    /// Bytes that went to the disk.
+    /// Bytes that they wrote to files, as the kernel counts them: whole folios, which may be a megabyte for a
+    /// write of a hundred bytes into a file that was written in one piece before.
     pub written: u64,
+    /// Bytes that their disk has written, for all processes of the machine.
+    pub disk: u64,
 }
 
 impl Default for Usage {
     fn default() -> Self {
-        Usage { when: Instant::now(), cpu: Duration::ZERO, resident: 0, written: 0 }
+        Usage { when: Instant::now(), cpu: Duration::ZERO, resident: 0, written: 0, disk: 0 }
     }
 }
 
-/// The sum over processes.
-pub fn usage(pids: &[u32]) -> Result<Usage> {
-    pids.iter().try_fold(Usage::default(), |sum, pid| {
+/// The sum over processes, and their disk.
+pub fn usage(pids: &[u32], home: &Path) -> Result<Usage> {
+    let start = Usage { disk: disk_written(home)?, ..Usage::default() };
+    pids.iter().try_fold(start, |sum, pid| {
         let one = of(*pid).with_context(|| format!("process {pid}"))?;
         Ok(Usage {
             when: sum.when,
+            disk: sum.disk,
             cpu: sum.cpu + one.cpu,
             resident: sum.resident + one.resident,
             written: sum.written + one.written,
@@ -55,6 +61,7 @@ fn of(pid: u32) -> Result<Usage> {
         cpu: Duration::from_millis(ticks * 10),
         resident: number(&status, "VmRSS:")? * 1024,
         written: number(&io, "write_bytes:")?,
+        disk: 0,
     })
 }
 
@@ -80,6 +87,17 @@ pub fn fdatasync(dir: &Path) -> Result<Duration> {
     fs::remove_file(&path)?;
     times.sort();
     Ok(times[times.len() / 2])
+}
+
+/// Bytes that the disk of a directory has written up to now.
+fn disk_written(dir: &Path) -> Result<u64> {
+    /// What the kernel calls a sector, whatever the disk has.
+    const SECTOR: u64 = 512;
+    let device = stat(dir)?.st_dev;
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let text = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat"))?;
+    let sectors: u64 = text.split_whitespace().nth(6).context("the disk's stat is short")?.parse()?;
+    Ok(sectors * SECTOR)
 }
 
 /// Takes as many open files as the system lets this process have; its children inherit them.

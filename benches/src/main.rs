@@ -8,6 +8,7 @@ mod machine;
 mod report;
 mod sample;
 mod scenario;
+mod small;
 mod snapshots;
 mod start_up;
 mod work;
@@ -33,6 +34,8 @@ struct Cli {
 enum What {
     /// Every scenario on Java, zkd and a server without work, in turns
     Compare(CompareArgs),
+    /// Some of them in small on zkd and the server without work, as a test of ratios
+    Small,
     /// How long an empty server takes until it answers, and what it holds in memory
     StartUp,
     /// How long writes stop when a leader is killed, zkd and Java in turns
@@ -50,7 +53,7 @@ enum What {
 
 #[derive(Debug, Args)]
 struct CompareArgs {
-    /// Only scenarios whose file name contains one of these words, large ones too
+    /// Only scenarios whose file name begins with one of these words, large ones too
     #[arg(value_name = "WORD")]
     only: Vec<String>,
     /// Turns of each server [default: the scenario's]
@@ -73,6 +76,7 @@ struct CompareArgs {
 fn main() -> Result<()> {
     match Cli::parse().what {
         What::Compare(args) => compare(&args),
+        What::Small => small::run(),
         What::StartUp => start_up::run(),
         What::Failover { kills } => failover::compare(kills),
         What::Canned { port } => {

@@ -24,9 +24,13 @@ impl Measured {
         Spread::of(self.sides.get(&side)?.iter().filter_map(|s| s.figures.get(name).copied()))
     }
 
-    /// How many times better one side is than another, turn by turn.
+    /// How many times better one side is than another, turn by turn, in what counts.
     pub fn ratio(&self, of: Side, to: Side) -> Option<Spread> {
-        let name = self.scenario.figure.as_str();
+        self.ratio_in(&self.scenario.figure, of, to)
+    }
+
+    /// The same in another figure.
+    pub fn ratio_in(&self, name: &str, of: Side, to: Side) -> Option<Spread> {
         let value = |s: &crate::sample::Sample| s.figures.get(name).copied();
         let pairs = self.sides.get(&of)?.iter().zip(self.sides.get(&to)?);
         let ratios =

@@ -46,6 +46,7 @@ impl Sample {
         self.begun = Some(before.when);
         self.set("server_cpu_us", each(after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6));
         self.set("written_bytes", each(after.written.saturating_sub(before.written) as f64));
+        self.set("disk_bytes", each(after.disk.saturating_sub(before.disk) as f64));
         self.set("resident_mb", after.resident as f64 / f64::from(1 << 20));
     }
 

@@ -1,7 +1,7 @@
 //! One turn of one server at a scenario.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -32,25 +32,31 @@ pub fn turn(work: &Work, side: Side, target: &mut Target, time: Duration) -> Res
         Work::Watchers(w) => watchers(w.count, w.rounds, target),
         Work::Memory(_) => memory(side, target),
         Work::WatchMemory(w) => watch_memory(w, side, target),
-        Work::Idle(idle) => hold(idle, target),
+        Work::Idle(idle) => hold(idle, side, target),
         Work::Restart(r) => restart(r, target),
-        Work::Observers(o) => observers(o, target, time),
+        Work::Observers(o) => observers(o, target),
     }
 }
 
 /// A load, with what the servers used for it.
 fn drive(load: &Load, target: &Target, time: Duration) -> Result<Sample> {
     let watch = load.snapshots.then(|| SnapshotWatch::start(target.data_dirs()));
-    let mut sample = drive_at(load, target.servers(), &target.pids(), time)?;
+    let mut sample = drive_at(load, target.servers(), &target.pids(), &target.home(), time)?;
     if let Some(watch) = watch {
         watch.finish(load.seconds.map_or(time, Duration::from_secs_f64), &mut sample)?;
     }
     Ok(sample)
 }
 
-fn drive_at(load: &Load, servers: Vec<SocketAddr>, pids: &[u32], time: Duration) -> Result<Sample> {
-    let plan = load.plan(servers, SETTLE, time)?;
-    let (outcome, [before, after]) = zk_load::run(&plan, || machine::usage(pids))?;
+fn drive_at(
+    load: &Load,
+    servers: Vec<SocketAddr>,
+    pids: &[u32],
+    home: &Path,
+    time: Duration,
+) -> Result<Sample> {
+    let plan = load.plan(servers, SETTLE.min(time), time)?;
+    let (outcome, [before, after]) = zk_load::run(&plan, || machine::usage(pids, home))?;
     let (before, after) = (before?, after?);
     ensure!(plan.mix.may_refuse() || outcome.refused == 0, "{} requests were refused", outcome.refused);
     ensure!(outcome.replies > 0, "nothing was answered");
@@ -97,20 +103,24 @@ pub fn live_heap(target: &Target) -> Result<u64> {
     machine::live_heap(pid)
 }
 
-/// What watches hold: resident memory of zkd, live heap of Java, whose resident memory says nothing about it.
+/// Memory that is in use: of Java its live heap, since what is resident of a JVM is what it once needed.
+fn held(side: Side, target: &Target) -> Result<u64> {
+    if side == Side::Java { live_heap(target) } else { Ok(target.usage()?.resident) }
+}
+
+/// What watches hold.
 fn watch_memory(w: &WatchMemory, side: Side, target: &Target) -> Result<Sample> {
     let keys = Keys::all(&w.keys)?;
-    let size = || if side == Side::Java { live_heap(target) } else { Ok(target.usage()?.resident) };
     let mut lines = Line::open_many(&target.servers(), w.connections, LONG_SESSION_MS)?;
     std::thread::sleep(CALM);
-    let before = size()?;
+    let before = held(side, target)?;
     for (n, line) in lines.iter_mut().enumerate() {
         let from = if w.shared { 0 } else { n as u64 * w.each };
         ensure!(from + w.each <= keys.count(), "{} are not enough for all watches", w.keys);
         set_watches(line, &keys, from, from + w.each)?;
     }
     std::thread::sleep(CALM);
-    let after = size()?;
+    let after = held(side, target)?;
     let count = w.connections as u64 * w.each;
     let seen = target.watches()?;
     ensure!(seen == count, "the server has {seen} watches instead of {count}");
@@ -157,15 +167,16 @@ fn end_all(mut lines: Vec<Line>) -> Result<()> {
 }
 
 /// Sessions that only say that they are alive.
-fn hold(idle: &Idle, target: &Target) -> Result<Sample> {
+fn hold(idle: &Idle, side: Side, target: &Target) -> Result<Sample> {
     /// Files that both processes need for other things.
     const OTHER_FILES: u64 = 500;
     let most = usize::try_from(machine::raise_files()?.saturating_sub(OTHER_FILES))?;
     let count = idle.connections.min(most);
-    let before = target.usage()?;
+    let empty = held(side, target)?;
     let mut lines = Line::open_many(&target.servers(), count, LONG_SESSION_MS)?;
     std::thread::sleep(CALM);
-    let held = target.usage()?;
+    let full = held(side, target)?;
+    let before = target.usage()?;
     let begin = Instant::now();
     for _ in 0..idle.pings {
         for line in &mut lines {
@@ -181,8 +192,8 @@ fn hold(idle: &Idle, target: &Target) -> Result<Sample> {
     end_all(lines)?;
     let mut sample = Sample::default();
     sample.set("connections", count as f64);
-    sample.set("bytes_per_connection", held.resident.saturating_sub(before.resident) as f64 / count as f64);
-    sample.set("server_cpu_us", after.cpu.saturating_sub(held.cpu).as_secs_f64() * 1e6 / pings);
+    sample.set("bytes_per_connection", full.saturating_sub(empty) as f64 / count as f64);
+    sample.set("server_cpu_us", after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / pings);
     sample.set("pings_seconds", begin.elapsed().as_secs_f64());
     Ok(sample)
 }
@@ -236,18 +247,21 @@ fn first_read(addr: SocketAddr, path: &str) -> Result<()> {
 }
 
 /// The leader's processor time with observers and without them, at the same rate of writes.
-fn observers(o: &Observers, target: &mut Target, time: Duration) -> Result<Sample> {
+fn observers(o: &Observers, target: &mut Target) -> Result<Sample> {
+    let time = Duration::from_secs_f64(o.seconds);
     let Servers::Many(e) = &mut target.servers else { bail!("observers need an ensemble") };
     let leader = e.wait_leader(ELECTION)?;
     let pid = e.member(leader).pid().context("the leader does not run")?;
     let load = Load::writes(o.rate, &o.keys);
-    let with = drive_at(&load, vec![e.addr(leader)], &[pid], time)?;
+    // The JVMs are warm before either counts.
+    drive_at(&load, vec![e.addr(leader)], &[pid], e.member(leader).home(), time)?;
+    let with = drive_at(&load, vec![e.addr(leader)], &[pid], e.member(leader).home(), time)?;
     let all: Vec<usize> = (o.voters..e.len()).collect();
     ensure!(!all.is_empty(), "no observers");
     for i in &all {
         e.stop(*i)?;
     }
-    let without = drive_at(&load, vec![e.addr(leader)], &[pid], time)?;
+    let without = drive_at(&load, vec![e.addr(leader)], &[pid], e.member(leader).home(), time)?;
     for i in &all {
         e.restart(*i)?;
     }

@@ -42,6 +42,34 @@ pub fn fill(servers: &[SocketAddr], nodes: &[Nodes]) -> Result<()> {
     Ok(())
 }
 
+/// Deletes nodes and the directories above them, as far as nothing else is in those.
+pub fn clear(servers: &[SocketAddr], keys: &Keys) -> Result<()> {
+    let server = *servers.first().ok_or_else(|| Error::Invalid("nodes are on a server".to_owned()))?;
+    let mut line = Line::open(server, SESSION_MS)?;
+    let levels = keys.parents().into_iter().chain([keys.clone()]).collect::<Vec<_>>();
+    for keys in levels.iter().rev() {
+        let mut at = 0;
+        while at < keys.count() {
+            let end = keys.count().min(at + BATCH);
+            for i in at..end {
+                line.push(OpCode::Delete, |w| {
+                    w.str(&keys.path(i));
+                    w.int(-1);
+                });
+            }
+            line.flush()?;
+            for i in at..end {
+                let code = line.reply()?.err;
+                if ![0, ErrorCode::NoNode.to_i32(), ErrorCode::NotEmpty.to_i32()].contains(&code) {
+                    return Err(Error::Code { what: format!("delete {}", keys.path(i)), code });
+                }
+            }
+            at = end;
+        }
+    }
+    line.close()
+}
+
 /// Nodes of which none is above another.
 fn level(servers: &[SocketAddr], nodes: &Nodes) -> Result<()> {
     let count = nodes.keys.count();

@@ -1,7 +1,7 @@
 //! A load generator for ZooKeeper servers: many requests from few threads, so that on a machine
 //! which it shares with the server it is not what is measured.
 //!
-//! - [`Keys`] names the nodes and [`fill`] makes them;
+//! - [`Keys`] names the nodes and [`fill`] makes them, [`clear`] removes them;
 //! - [`Plan`] and [`run`] drive requests in a closed or an open loop; [`Outcome`] is what was seen;
 //! - [`churn`] opens and closes sessions, [`watchers`] measures how fast all are told of a change;
 //! - [`Canned`] is a server that does nothing but answer: the limit of the generator and the kernel;
@@ -49,7 +49,7 @@ pub use canned::Canned;
 pub use chart::{Chart, Scale, Series};
 pub use drive::{Pace, Plan, SESSION_MS, own_cpu, run};
 pub use error::{Error, Result};
-pub use fill::{Nodes, fill};
+pub use fill::{Nodes, clear, fill};
 pub use keys::Keys;
 pub use line::{Line, Reply};
 pub use outcome::{Outcome, SLOT, Slot, Times};

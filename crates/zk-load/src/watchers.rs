@@ -15,7 +15,7 @@ use crate::requests::create;
 use crate::{Error, Result};
 
 /// The node; the server without work looks for its end.
-const PATH: &str = "/watched";
+const PATH: &str = "/zkd-bench-watched";
 
 /// What was seen, round by round.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ impl Told {
 }
 
 /// Lets `count` sessions watch a node, changes it, and waits until all were told; so many rounds,
-/// with a watch that fires once. `observe` is called at both ends, when all sessions are open.
+/// with a watch that fires once. The node is made and removed. `observe` is called at both ends, when all sessions are open.
 pub fn watchers<T>(
     servers: &[SocketAddr],
     count: usize,
@@ -100,6 +100,14 @@ pub fn watchers<T>(
     })?;
     told.own_cpu = own_cpu().saturating_sub(cpu);
     let last = observe();
+    // The replies to the changes are still there.
+    for _ in 0..rounds {
+        writer.reply()?;
+    }
+    writer.call(OpCode::Delete, |w| {
+        w.str(PATH);
+        w.int(-1);
+    })?;
     writer.close()?;
     Ok((told, [first, last]))
 }
