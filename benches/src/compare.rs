@@ -84,13 +84,23 @@ fn one(s: &Scenario, effort: Effort, fleet: &mut Option<Fleet>) -> Result<BTreeM
 
 /// The JVM needs it, most of all when it is new, and a little for each new mix; the others get less.
 fn warm_up(s: &Scenario, effort: Effort, fleet: &mut Fleet) -> Result<()> {
-    let Work::Load(load) = &s.work else { return Ok(()) };
+    if !matches!(s.work, Work::Load(_) | Work::Sessions(_)) {
+        return Ok(());
+    }
     let long = if std::mem::replace(&mut fleet.warm, true) { effort.warm_up / 3 } else { effort.warm_up };
     for (side, target) in &fleet.targets {
         let time = if *side == Side::Java { long } else { long / 10 };
-        let mut plan = load.plan(target.servers(), Duration::ZERO, time)?;
-        plan.time = time;
-        zk_load::run(&plan, || ())?;
+        match &s.work {
+            Work::Load(load) => {
+                let mut plan = load.plan(target.servers(), Duration::ZERO, time)?;
+                plan.time = time;
+                zk_load::run(&plan, || ())?;
+            }
+            Work::Sessions(s) => {
+                zk_load::churn(&target.servers(), s.at_once, time, || ())?;
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -35,7 +35,8 @@ impl SnapshotWatch {
             let mut times = Vec::new();
             while !flag.load(Ordering::Relaxed) {
                 thread::sleep(LOOK);
-                if dirs.iter().fold(false, |any, dir| grown(dir, &mut seen) || any) {
+                // All are looked at, whatever the first ones say.
+                if dirs.iter().filter(|dir| grown(dir, &mut seen)).count() > 0 {
                     times.push(Instant::now());
                 }
             }

@@ -269,7 +269,7 @@ fn multi_header(w: &mut Writer<'_, Vec<u8>>, op: i32, done: bool) {
 }
 
 /// The frame of a reply, made when it is first needed.
-fn made<'a>(frame: &'a mut Vec<u8>, body: impl FnOnce(&mut Writer<'_, Vec<u8>>)) -> &'a [u8] {
+fn made(frame: &mut Vec<u8>, body: impl FnOnce(&mut Writer<'_, Vec<u8>>)) -> &[u8] {
     if frame.is_empty() {
         frame.extend([0; 4]);
         let mut w = Writer::new(frame);

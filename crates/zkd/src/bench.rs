@@ -128,7 +128,11 @@ fn table(seen: &Outcome, rows: &[(&str, &Times)]) -> Table {
             s if s > 0.0 => figure(times.count() as f64 / s),
             _ => "-".to_owned(),
         };
-        let mut row = vec![(*name).to_owned(), figure(times.count() as f64), rate];
+        let count = match times.count() {
+            few @ 0..10 => few.to_string(),
+            many => figure(many as f64),
+        };
+        let mut row = vec![(*name).to_owned(), count, rate];
         row.extend([0.5, 0.9, 0.99, 0.999].map(|share| micros(times.quantile(share))));
         row.push(micros(times.max()));
         table.row(row);

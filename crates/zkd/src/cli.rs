@@ -280,7 +280,7 @@ pub struct BenchLoadArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     pub warm_up: f64,
     /// Threads of the load [default: as many as processors, two at most]
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
 }
 
