@@ -10,7 +10,7 @@ use crate::scenario::{self, Side};
 
 /// Of two turns the better one counts: it was disturbed less.
 const EFFORT: Effort =
-    Effort { rounds: Some(2), time: Duration::from_millis(250), warm_up: Duration::from_millis(500) };
+    Effort { rounds: Some(2), time: Duration::from_millis(200), warm_up: Duration::from_millis(500) };
 
 /// Runs all scenarios that have a limit.
 pub fn run() -> Result<()> {
