@@ -541,3 +541,40 @@ fn an_ensemble_starts_from_a_backup() {
     };
     run().unwrap_or_else(|e| panic!("{e:#}"));
 }
+
+/// Every part of `zkd bench` against both servers: what it counts adds up, nothing is refused, and nothing
+/// of it stays. Its speed is nobody's business here.
+#[test]
+fn bench_measures_and_leaves_nothing() {
+    let run = |server: &Server| -> anyhow::Result<()> {
+        let addr = server.addr().to_string();
+        let before = server.word("srvr")?.lines().find(|l| l.starts_with("Node count")).map(str::to_owned);
+        let svg = server.home().join("times.svg");
+        let common = ["--json", "--svg", text(&svg)];
+        let bench = |args: &[&str]| -> anyhow::Result<Value> {
+            let out = succeed(&[&["bench", args[0], addr.as_str()], &args[1..], &common[..]].concat())?;
+            let seen = lines(&out).pop().context("no JSON")?;
+            ensure!(std::fs::read_to_string(&svg)?.starts_with("<svg"), "no chart");
+            std::fs::remove_file(&svg)?;
+            ensure!(seen["refused"] == 0 && seen["lost"] == 0, "{seen}");
+            Ok(seen)
+        };
+        let count = |seen: &Value, kind: &str| seen[kind]["count"].as_u64().unwrap_or(0);
+        let short = ["--time", "0.4", "--warm-up", "0", "--keys", "/zkd-bench/of-a-test/key-##"];
+        let closed = bench(&[&["load", "--depth", "4", "--connections", "3"], &short[..]].concat())?;
+        ensure!(count(&closed, "reads") > 0 && count(&closed, "writes") > 0, "{closed}");
+        ensure!(count(&closed, "all") == count(&closed, "reads") + count(&closed, "writes"), "{closed}");
+        let open = bench(&[&["load", "--rate", "200", "--mix", "get,set,multi"], &short[..]].concat())?;
+        ensure!(count(&open, "all") == 80, "{open}");
+        ensure!(count(&bench(&["sessions", "--at-once", "10", "--time", "0.2"])?, "all") >= 10);
+        ensure!(count(&bench(&["watchers", "--watchers", "30", "--rounds", "3"])?, "all") == 3);
+        let after = server.word("srvr")?.lines().find(|l| l.starts_with("Node count")).map(str::to_owned);
+        ensure!(before.is_some() && before == after, "{before:?}, then {after:?}");
+        Ok(())
+    };
+    for launcher in both() {
+        let server = Server::start(launcher, Config::default()).expect("the server starts");
+        run(&server).unwrap_or_else(|e| panic!("{}: {e:#}", launcher.name()));
+    }
+    assert_eq!(zkd(&["bench", "load", "--mix", "nothing"]).expect("zkd runs").status.code(), Some(2));
+}

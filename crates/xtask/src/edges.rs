@@ -37,6 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("zk-client", &["zk-proto"]),
+    ("zk-load", &["jute", "zk-proto"]),
     ("zk-memory", &[]),
     (
         "zkd",
@@ -46,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "zk-storage",
             "zk-admin",
             "zk-client",
+            "zk-load",
             "zk-memory",
             "zk-proto",
             "zk-tree",

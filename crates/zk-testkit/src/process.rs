@@ -38,7 +38,13 @@ pub struct Config {
     pub wrapper: Vec<String>,
     /// Java packages that log at level INFO; all others do from WARN on.
     pub verbose: Vec<&'static str>,
+    /// Flags of the reference's JVM. By default it starts quickly and stays small, which makes it slow later.
+    pub jvm: Vec<String>,
 }
+
+/// A JVM that is there soon.
+const QUICK_JVM: [&str; 5] =
+    ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData", "-Xmx384m"];
 
 impl Default for Config {
     fn default() -> Self {
@@ -63,6 +69,7 @@ impl Default for Config {
             host: Ipv4Addr::LOCALHOST,
             wrapper: Vec::new(),
             verbose: Vec::new(),
+            jvm: QUICK_JVM.map(str::to_owned).to_vec(),
         }
     }
 }
@@ -175,14 +182,14 @@ fn java_server(class_path: &str, zoo_cfg: &Path, config: &Config) -> anyhow::Res
     let dir = zoo_cfg.parent().context("zoo.cfg has no directory")?;
     let mut command = java(class_path, dir, &config.verbose)?;
     command
-        .arg("-Xmx384m")
+        .args(&config.jvm)
         .args(config.flags())
         .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
         .arg(zoo_cfg);
     Ok(command)
 }
 
-/// The reference's JVM, quick to start, without its main class. `dir` takes the settings of
+/// The reference's JVM without its main class. `dir` takes the settings of
 /// its log, which goes to the standard output: warnings, and more of the `verbose` classes.
 fn java(class_path: &str, dir: &Path, verbose: &[&str]) -> anyhow::Result<Command> {
     // Without it logback logs everything.
@@ -200,10 +207,7 @@ fn java(class_path: &str, dir: &Path, verbose: &[&str]) -> anyhow::Result<Comman
     let java = std::env::var_os("JAVA_HOME")
         .map_or_else(|| PathBuf::from("java"), |home| PathBuf::from(home).join("bin/java"));
     let mut command = Command::new(java);
-    command
-        .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData"])
-        .arg(format!("-Dlogback.configurationFile={}", logback.display()))
-        .args(["-cp", class_path]);
+    command.arg(format!("-Dlogback.configurationFile={}", logback.display())).args(["-cp", class_path]);
     Ok(command)
 }
 
@@ -216,6 +220,7 @@ pub fn zk_cli(addr: SocketAddr, lines: &[String]) -> anyhow::Result<String> {
 pub fn zk_cli_with(addr: SocketAddr, properties: &[String], lines: &[String]) -> anyhow::Result<String> {
     let dir = tempfile::tempdir()?;
     let mut child = java(&java_class_path()?, dir.path(), &[])?
+        .args(QUICK_JVM)
         .args(properties.iter().map(|p| format!("-D{p}")))
         .args(["org.apache.zookeeper.ZooKeeperMain", "-waitforconnection", "-server", &addr.to_string()])
         .stdin(Stdio::piped())

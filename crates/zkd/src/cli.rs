@@ -52,6 +52,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Talk to a server, with zkCli's commands
     Cli(ClientArgs),
+    /// Measure a server of any kind, from outside
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Entry point of the container image: makes a zoo.cfg from ZOO_* variables and runs a command
     DockerEntry(DockerArgs),
     /// Health check of the container image: whether the server beside serves clients
@@ -222,6 +225,94 @@ pub struct StatusArgs {
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Reads and writes: as many as the server can take, or so many a second
+    Load(BenchLoadArgs),
+    /// Sessions that open and end
+    Sessions(BenchSessionsArgs),
+    /// How long it takes until all who watch a node know that it changed
+    Watchers(BenchWatchersArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchOutput {
+    /// Servers: HOST:PORT,HOST:PORT (without a port: 2181); connections go to them in turns
+    #[arg(default_value = "127.0.0.1:2181")]
+    pub servers: String,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the times into this file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchLoadArgs {
+    #[command(flatten)]
+    pub output: BenchOutput,
+    /// Sessions
+    #[arg(long, short, value_name = "N", default_value_t = 16)]
+    pub connections: usize,
+    /// Requests under way on each
+    #[arg(long, short, value_name = "N", default_value_t = 16)]
+    pub depth: usize,
+    /// Requests a second over all connections, sent when they are due, however slow the replies; times
+    /// count from then
+    #[arg(long, value_name = "N", conflicts_with = "depth")]
+    pub rate: Option<f64>,
+    /// Kinds of requests with weights: get, exists, children, set, create, delete, multi (of set)
+    #[arg(long, value_name = "MIX", default_value = "get=70,set=30")]
+    pub mix: String,
+    /// Nodes; each # is a digit of a node's number. Below /zkd-bench they are made and removed, elsewhere they
+    /// have to be there
+    #[arg(long, value_name = "PATTERN", default_value = "/zkd-bench/key-###")]
+    pub keys: String,
+    /// How many of these nodes [default: as many as the digits allow]
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Size of nodes' data in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    pub value: usize,
+    /// Parts of a multi
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub parts: usize,
+    /// Seconds that count
+    #[arg(long, short, value_name = "SECONDS", default_value_t = 10.0)]
+    pub time: f64,
+    /// Seconds before those
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    pub warm_up: f64,
+    /// Threads of the load [default: as many as processors, two at most]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchSessionsArgs {
+    #[command(flatten)]
+    pub output: BenchOutput,
+    /// Sessions under way
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub at_once: usize,
+    /// Seconds
+    #[arg(long, short, value_name = "SECONDS", default_value_t = 10.0)]
+    pub time: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchWatchersArgs {
+    #[command(flatten)]
+    pub output: BenchOutput,
+    /// Sessions that watch
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub watchers: usize,
+    /// Changes
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub rounds: usize,
 }
 
 /// As zkCli takes them, where one or two dashes are the same.

@@ -1,6 +1,7 @@
 //! The zkd binary: arguments, logs, exit codes.
 
 mod backup;
+mod bench;
 mod check;
 mod cli;
 mod client;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         Some(Command::Restore(args)) => backup::restore(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Cli(args)) => client::run(&args),
+        Some(Command::Bench(command)) => bench::run(&command),
         Some(Command::DockerEntry(args)) => docker::entry(&args.command),
         Some(Command::DockerHealth) => docker::health(),
     };

@@ -81,7 +81,7 @@ pub fn run(args: &StatusArgs) -> std::result::Result<(), Failure> {
 }
 
 /// Splits `host:port,host:port`. An IPv6 address stands in brackets.
-fn names(list: &str) -> Result<Vec<String>> {
+pub fn names(list: &str) -> Result<Vec<String>> {
     // A chroot behind a connection string means nothing here.
     let list = list.split('/').next().unwrap_or_default();
     let names: Vec<String> =
