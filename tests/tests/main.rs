@@ -16,6 +16,7 @@ mod handover;
 mod joining;
 mod limits;
 mod local_sessions;
+mod member_logins;
 mod member_words;
 mod observers;
 mod operate;

@@ -285,6 +285,28 @@ pub struct Sasl {
     pub allow_failed: bool,
 }
 
+/// How members log in to each other by SASL: `quorum.auth.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumSasl {
+    /// Users of the section `quorum.auth.server.saslLoginContext` (`QuorumServer`): whom this member
+    /// takes for one.
+    pub users: BTreeMap<String, Secret>,
+    /// `quorum.auth.serverRequireSasl`: who does not log in is turned away. Default: false.
+    pub required: bool,
+    /// What this member says to others, from the section `quorum.auth.learner.saslLoginContext`
+    /// (`QuorumLearner`). Default: none (`quorum.auth.learnerRequireSasl=false`), it does not log in.
+    pub login: Option<Login>,
+}
+
+/// Who somebody is, and how he proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// `username`.
+    pub user: String,
+    /// `password`.
+    pub password: Secret,
+}
+
 /// TLS, for clients and between members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
@@ -503,6 +525,8 @@ pub struct Ensemble {
     pub multi_address: bool,
     /// `oraclePath`. Default: none.
     pub oracle_path: Option<PathBuf>,
+    /// `quorum.auth.*` of a member, if `quorum.auth.enableSasl` is on. Default: none.
+    pub sasl: Option<QuorumSasl>,
 }
 
 impl Ensemble {

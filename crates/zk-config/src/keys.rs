@@ -156,7 +156,6 @@ use Status::{Ensemble, Later, Nothing, Used};
 use short::{bare, file, own, prop};
 
 const TLS: Status = Later("TLS on the admin port");
-const QUORUM_SASL: Status = Later("SASL between members");
 const KERBEROS: Status = Later("SASL with Kerberos (GSSAPI)");
 const HTTP: Status = Nothing("the admin port speaks HTTP/1.0 and 1.1, as its clients do");
 const FORWARDED: Status = Nothing("a header can be forged: the address of the connection counts");
@@ -225,12 +224,12 @@ pub const KEYS: &[Key] = &[
     file("sslQuorum", Bool, "false", Ensemble),
     file("portUnification", Bool, "false", Ensemble),
     file("sslQuorumReloadCertFiles", Bool, "false", Ensemble),
-    file("quorum.auth.enableSasl", Bool, "false", QUORUM_SASL),
-    file("quorum.auth.serverRequireSasl", Bool, "false", QUORUM_SASL),
-    file("quorum.auth.learnerRequireSasl", Bool, "false", QUORUM_SASL),
-    file("quorum.auth.learner.saslLoginContext", Text, "QuorumLearner", QUORUM_SASL),
-    file("quorum.auth.server.saslLoginContext", Text, "QuorumServer", QUORUM_SASL),
-    file("quorum.auth.kerberos.servicePrincipal", Text, "zkquorum/localhost", QUORUM_SASL),
+    file("quorum.auth.enableSasl", Bool, "false", Ensemble),
+    file("quorum.auth.serverRequireSasl", Bool, "false", Ensemble),
+    file("quorum.auth.learnerRequireSasl", Bool, "false", Ensemble),
+    file("quorum.auth.learner.saslLoginContext", Text, "QuorumLearner", Ensemble),
+    file("quorum.auth.server.saslLoginContext", Text, "QuorumServer", Ensemble),
+    file("quorum.auth.kerberos.servicePrincipal", Text, "zkquorum/localhost", KERBEROS),
     file("quorum.cnxn.threads.size", Number, "20", THREADS),
     file("jvm.pause.monitor", Bool, "false", NO_JVM),
     file("jvm.pause.info-threshold.ms", Millis, "1000", NO_JVM),

@@ -377,11 +377,7 @@ fn members_are_not_left_open() {
         );
         files(&[("zoo.cfg", &text), ("/data/myid", "1")], "").map(|_| ()).map_err(|e| e.to_string())
     };
-    let sasl = "quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=";
     assert_eq!(member("sslQuorum=false"), Ok(()));
-    assert_eq!(member(&format!("{sasl}false")), Ok(()));
-    let text = member(&format!("{sasl}true")).expect_err("refused");
-    assert!(text.contains("=true is refused: this version has no "), "{text}");
     for lines in ["sslQuorum=true", "portUnification=true"] {
         let text = member(lines).expect_err("no files");
         assert!(text.contains("ssl.quorum.keyStore.location is not set"), "{text}");
@@ -526,6 +522,55 @@ fn logins_by_sasl() {
 
     let loaded = logins(&jaas, "SASLAuthenticationProvider.superPassword=p").expect("valid");
     assert_eq!(loaded.config.auth.sasl.expect("configured").users["super"].expose(), "p");
+}
+
+#[test]
+fn logins_of_members() {
+    const MEMBERS: &str =
+        "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\ninitLimit=5\nsyncLimit=2\n";
+    let jaas = format!(
+        "QuorumServer {{ {DIGEST_LOGIN} user_zk=\"hush\"; }};\nQuorumLearner {{ {DIGEST_LOGIN} username=zk password=hush; }};\n\
+         Half {{ {DIGEST_LOGIN} username=zk; }};\nKerberos {{ a.B required; }};"
+    );
+    let member = |lines: &str, jaas: &str| {
+        let text = format!("{MINIMAL}{MEMBERS}quorum.auth.{}", lines.replace('\n', "\nquorum.auth."));
+        let files = [("zoo.cfg", &*text), ("/data/myid", "1"), ("/jaas.conf", jaas)];
+        let flags = "-Djava.security.auth.login.config=/jaas.conf -Dzookeeper.fips-mode=";
+        let switched = self::files(&files, &format!("{flags}{}", lines.starts_with("x=fips")));
+        switched.map(|l| l.config.ensemble.sasl).map_err(|e| e.to_string())
+    };
+    let on = "enableSasl=true\nlearnerRequireSasl=true\nserverRequireSasl=true";
+    assert_eq!(member("enableSasl=false", ""), Ok(None));
+    let sasl = member("enableSasl=true", &jaas).expect("valid").expect("enabled");
+    assert!(!sasl.required && sasl.login.is_none());
+    assert_eq!(sasl.users["zk"].expose(), "hush");
+    let sasl = member(on, &jaas).expect("valid").expect("enabled");
+    assert!(sasl.required && !format!("{sasl:?}").contains("hush"));
+    let login = sasl.login.expect("it logs in");
+    assert_eq!((&*login.user, login.password.expose()), ("zk", "hush"));
+
+    for (lines, jaas, expected) in [
+        (
+            "enableSasl=true",
+            "",
+            "/jaas.conf has no section QuorumServer, which quorum.auth.server.saslLoginContext",
+        ),
+        (
+            "enableSasl=true\nlearner.saslLoginContext=X",
+            &*jaas,
+            "has no section X, which quorum.auth.learner",
+        ),
+        ("enableSasl=true\nserver.saslLoginContext=Kerberos", &jaas, "Kerberos=a.B is refused: "),
+        (&format!("{on}\nlearner.saslLoginContext=Half"), &jaas, "section Half has no username="),
+        (&format!("x=fips\n{on}"), &jaas, "needs fips-mode=false"),
+    ] {
+        let text = member(lines, jaas).expect_err(lines);
+        assert!(text.contains(expected), "{text}");
+    }
+    let text = format!("{MINIMAL}{MEMBERS}quorum.auth.enableSasl=true");
+    let text = files(&[("zoo.cfg", &text), ("/data/myid", "1")], "").expect_err("no file").to_string();
+    assert!(text.contains("java.security.auth.login.config is not set"), "{text}");
+    assert!(with("quorum.auth.enableSasl=true").is_ok(), "there are no members");
 }
 
 #[test]

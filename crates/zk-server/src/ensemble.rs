@@ -25,6 +25,7 @@ use crate::dynamic::DynamicFiles;
 use crate::member::{Dial, Member, Rules};
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
+use crate::sasl::members::MemberLogins;
 use crate::server::StartError;
 use crate::tls::Members;
 use crate::{clock, limits};
@@ -252,6 +253,7 @@ fn epochs(storage: &zk_storage::StorageConfig, last: Zxid) -> Result<(Epoch, Epo
 fn peer_config(config: &Config, me: PeerId) -> PeerConfig {
     let (e, limits) = (&config.ensemble, &config.limits);
     let mut peer = PeerConfig::new(me);
+    peer.sasl = Arc::new(MemberLogins::new(e.sasl.clone()));
     peer.hello = if e.multi_address { HelloVersion::V2 } else { HelloVersion::V1 };
     peer.handshake_timeout = config.sessions.tick_time.saturating_mul(e.sync_limit);
     peer.listen_on_all = e.listen_on_all_addresses;

@@ -176,8 +176,8 @@ pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often files with keys and certificates are looked at.
 pub const TLS_RELOAD: Duration = Duration::from_secs(1);
 
-/// How long the same warning about TLS between members is not repeated.
-pub const TLS_WARN_AGAIN: Duration = Duration::from_secs(10);
+/// How long the same warning about a connection between members is not repeated.
+pub const WARN_AGAIN: Duration = Duration::from_secs(10);
 
 /// Election connections and addresses of peers that are no members: servers that
 /// want to join, one or two at a time.

@@ -1,11 +1,11 @@
-//! The mechanism DIGEST-MD5, the server's side (RFC 2831), with quality of protection `auth` alone.
+//! The mechanism DIGEST-MD5, both sides (RFC 2831), with quality of protection `auth` alone.
 //!
 //! Two messages of the server: a challenge with a nonce that is used once, and, if the response to
 //! it is right, the proof that the server knows the password too. Nothing here is random or keeps
-//! anything: the caller makes the nonce and asks [`judge`] at most once with it, which is what makes
-//! a response worthless when it is sent again.
+//! anything: the caller makes the nonces and asks [`judge`] at most once with its own, which is what
+//! makes a response worthless when it is sent again.
 //!
-//! ref: com.sun.security.sasl.digest.DigestMD5Server, DigestMD5Base.
+//! ref: com.sun.security.sasl.digest.DigestMD5Server, DigestMD5Client, DigestMD5Base.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,34 +26,42 @@ pub struct Service<'a> {
 /// ref: ZooKeeperSaslServer, SaslClientCallbackHandler.
 pub const CLIENTS: Service<'static> = Service { realm: "zk-sasl-md5", uri: "zookeeper/zk-sasl-md5" };
 
-/// Longest token of a client, in bytes, as in Java.
+/// Whom members log in to. ref: QuorumAuth.
+pub const MEMBERS: Service<'static> =
+    Service { realm: "zk-quorum-sasl-md5", uri: "zookeeper-quorum/zk-quorum-sasl-md5" };
+
+/// Longest token, in bytes, as in Java.
 pub const MAX_TOKEN: usize = 4096;
 
 /// Who proved to know his password.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Proven {
-    /// The user. The name that a client wants to act under (`authzid`) is signed but counts for
-    /// nothing, as in Java's ZooKeeper.
+    /// The user.
     pub user: String,
+    /// Whether he wants to act under another name (`authzid`).
+    pub acts_as_other: bool,
     /// The last token for the client: proof of the server's.
     pub token: Vec<u8>,
 }
 
-/// Why a response is not taken. For the server's log alone; a client hears that it failed.
+/// Why a token is not taken. For the own log alone; the other side hears that it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It is not a list of directives, or longer than allowed.
-    #[error("the response is malformed")]
+    #[error("its token is malformed")]
     Malformed,
     /// A directive that must be there is not.
-    #[error("the response has no {0}")]
+    #[error("its token has no {0}")]
     Missing(&'static str),
     /// A directive does not say what it must.
-    #[error("the response has another {0}")]
+    #[error("its token has another {0}")]
     Mismatch(&'static str),
     /// There is no such user, or his password is another one.
     #[error("the user or his password is wrong")]
     Wrong,
+    /// The other side let this one in without the password.
+    #[error("it does not know the password either")]
+    Unproven,
 }
 
 /// The first token for the client.
@@ -75,7 +83,7 @@ pub fn judge(
     if response.len() > MAX_TOKEN {
         return Err(Refused::Malformed);
     }
-    let said = Directives::parse(response)?;
+    let said = Directives::parse(response, &OF_RESPONSE)?;
     said.expect("charset", "utf-8")?;
     if said.need("realm")? != service.realm.as_bytes() {
         return Err(Refused::Mismatch("realm"));
@@ -108,7 +116,78 @@ pub fn judge(
         return Err(Refused::Wrong);
     }
     let token = format!("rspauth={}", signed.response("")).into_bytes();
-    Ok(Proven { user, token })
+    let acts_as_other = signed.authzid.is_some_and(|id| !id.is_empty() && id != user.as_bytes());
+    Ok(Proven { user: user.clone(), acts_as_other, token })
+}
+
+/// The answer to a challenge.
+#[derive(Debug)]
+pub struct Response {
+    /// The token for the server.
+    pub token: Vec<u8>,
+    /// What the server will say if it knows the password.
+    proof: String,
+}
+
+/// Answers the server's challenge. `cnonce` is this side's own nonce.
+///
+/// # Errors
+/// If it is not the challenge of this service.
+pub fn respond(
+    service: &Service<'_>,
+    (user, password): (&str, &Secret),
+    cnonce: &str,
+    challenge: &[u8],
+) -> Result<Response, Refused> {
+    if challenge.len() > MAX_TOKEN {
+        return Err(Refused::Malformed);
+    }
+    let said = Directives::parse(challenge, &OF_CHALLENGE)?;
+    said.expect("charset", "utf-8")?;
+    said.expect("algorithm", "md5-sess")?;
+    // differs: Java logs in to whatever realm is offered.
+    if said.need("realm")? != service.realm.as_bytes() {
+        return Err(Refused::Mismatch("realm"));
+    }
+    if said.get("qop").is_some_and(|qop| !qop.split(|&b| b == b',').any(|q| q.trim_ascii() == b"auth")) {
+        return Err(Refused::Mismatch("qop"));
+    }
+    let nonce = said.need("nonce")?;
+    let signed = Signed {
+        user,
+        realm: service.realm,
+        password: password.expose(),
+        nonce,
+        cnonce: cnonce.as_bytes(),
+        authzid: Some(user.as_bytes()),
+        uri: service.uri.as_bytes(),
+    };
+    let (realm, uri, nonce) = (service.realm, service.uri, quoted(&String::from_utf8_lossy(nonce)));
+    let (user, response) = (quoted(user), signed.response("AUTHENTICATE"));
+    let token = format!(
+        "charset=utf-8,username={user},realm=\"{realm}\",nonce={nonce},nc={NONCE_COUNT},cnonce=\"{cnonce}\",\
+         digest-uri=\"{uri}\",maxbuf=65536,response={response},qop=auth,authzid={user}"
+    );
+    Ok(Response { token: token.into_bytes(), proof: signed.response("") })
+}
+
+impl Response {
+    /// Judges the server's last token.
+    ///
+    /// # Errors
+    /// If it does not prove that the server knows the password.
+    pub fn check(&self, last: &[u8]) -> Result<(), Refused> {
+        let said = Directives::parse(last, &["rspauth"])?;
+        match same(said.need("rspauth")?, self.proof.as_bytes()) {
+            true => Ok(()),
+            false => Err(Refused::Unproven),
+        }
+    }
+}
+
+/// Between quotation marks.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 const NONCE_COUNT: &str = "00000001";
@@ -176,9 +255,12 @@ fn latin(text: &str) -> Vec<u8> {
     bytes.unwrap_or_else(|_| text.as_bytes().to_vec())
 }
 
-/// The directives that matter here; others are skipped.
-const KNOWN: [&str; 10] =
+/// The directives of a response that matter here; others are skipped.
+const OF_RESPONSE: [&str; 10] =
     ["username", "realm", "nonce", "cnonce", "nc", "qop", "digest-uri", "response", "charset", "authzid"];
+
+/// Those of a challenge.
+const OF_CHALLENGE: [&str; 5] = ["realm", "nonce", "qop", "charset", "algorithm"];
 
 /// `name=value` or `name="value"`, with commas between.
 struct Directives(BTreeMap<&'static str, Vec<u8>>);
@@ -201,7 +283,7 @@ impl Directives {
     }
 
     /// ref: DigestMD5Base.parseDirectives, extractDirective.
-    fn parse(bytes: &[u8]) -> Result<Self, Refused> {
+    fn parse(bytes: &[u8], matter: &[&'static str]) -> Result<Self, Refused> {
         let mut found = BTreeMap::new();
         let mut rest = skip(bytes, |b| b == b',' || is_space(b));
         while !rest.is_empty() {
@@ -215,7 +297,7 @@ impl Directives {
             if behind.first().is_some_and(|&b| b != b',' && !is_space(b)) {
                 return Err(Refused::Malformed);
             }
-            let known = KNOWN.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
+            let known = matter.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
             if let Some(known) = known
                 && found.insert(*known, value).is_some()
             {
@@ -279,7 +361,7 @@ mod tests {
     #[test]
     fn the_rfcs_example() {
         let token = b"rspauth=ea40f60335c427b5527b84dbabcdfffd".to_vec();
-        assert_eq!(check(RESPONSE), Ok(Proven { user: "chris".to_owned(), token }));
+        assert_eq!(check(RESPONSE), Ok(Proven { user: "chris".to_owned(), acts_as_other: false, token }));
     }
 
     #[test]
@@ -366,9 +448,56 @@ mod tests {
                 *place = marks[n % marks.len()];
                 n /= marks.len();
             }
-            lists += usize::from(Directives::parse(&text).is_ok());
+            lists += usize::from(Directives::parse(&text, &OF_RESPONSE).is_ok());
         }
         assert!(lists > 0);
+    }
+
+    /// What one of Java's members said to another. (ref: the vector election_sasl.hex)
+    #[test]
+    fn a_member_of_javas() {
+        const NONCE: &str = "xKxe/gFGpbj/dUHM8ocvWB/XM3oCiphBF1IGafQl";
+        let first =
+            format!("realm=\"zk-quorum-sasl-md5\",nonce=\"{NONCE}\",charset=utf-8,algorithm=md5-sess");
+        assert_eq!(challenge(&MEMBERS, NONCE), first.as_bytes());
+        let cnonce = "w+LU8n51Ua3MpjsDyZPHCtvBujGaW7tZZmXrfjvF";
+        let password = Secret::new("pw");
+        let answer = respond(&MEMBERS, ("zk", &password), cnonce, first.as_bytes()).expect("an answer");
+        let text = String::from_utf8(answer.token.clone()).expect("text");
+        assert!(text.contains("response=c60391828cb1376ff0f36b4d7d65d79c,qop=auth,authzid=\"zk\""), "{text}");
+        let proof = b"rspauth=4c207a19b77098be99fac55f565ab225";
+        assert_eq!(answer.check(proof), Ok(()));
+        let judged = judge(&MEMBERS, NONCE, &users(&[("zk", "pw")]), &answer.token).expect("right");
+        assert_eq!((judged.token.as_slice(), judged.acts_as_other), (proof.as_slice(), false));
+    }
+
+    #[test]
+    fn what_an_initiator_does_not_take() {
+        let password = Secret::new("pw");
+        let said = |user: &str, text: &str| respond(&MEMBERS, (user, &password), "c", text.as_bytes());
+        let first = "realm=\"zk-quorum-sasl-md5\",nonce=\"n\\\"\",charset=utf-8,algorithm=md5-sess,qop=\"auth-int, auth\"";
+        let answer = said("a\\b\"c", first).expect("an answer");
+        let judged = judge(&MEMBERS, "n\"", &users(&[("a\\b\"c", "pw")]), &answer.token);
+        assert!(answer.check(&judged.expect("right").token).is_ok());
+        for (from, to, expected) in [
+            ("zk-quorum", "zk", Refused::Mismatch("realm")),
+            ("realm", "r", Refused::Missing("realm")),
+            ("nonce", "n", Refused::Missing("nonce")),
+            ("utf-8", "latin", Refused::Mismatch("charset")),
+            ("md5-sess", "md5", Refused::Mismatch("algorithm")),
+            (", auth", ", auth-conf", Refused::Mismatch("qop")),
+            ("nonce", "realm", Refused::Malformed),
+        ] {
+            assert_eq!(said("zk", &first.replacen(from, to, 1)).expect_err(to), expected);
+        }
+        for (last, expected) in [
+            ("rspauth=4c207a19b77098be99fac55f565ab225", Refused::Unproven),
+            ("rspauth=\"\"", Refused::Unproven),
+            ("", Refused::Missing("rspauth")),
+            ("rspauth", Refused::Malformed),
+        ] {
+            assert_eq!(answer.check(last.as_bytes()), Err(expected), "{last}");
+        }
     }
 
     #[test]

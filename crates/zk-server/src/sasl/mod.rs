@@ -5,11 +5,12 @@
 //! ```
 //! Who has logged in, or has failed, gets no second try on the connection.
 //!
-//! Not here: Kerberos (GSSAPI), and what members say to each other (`quorum.auth.*`).
+//! Members log in to each other in `members`. Not here: Kerberos (GSSAPI).
 //!
 //! ref: ZooKeeperSaslServer, ZooKeeperServer.processSasl.
 
 pub mod digest_md5;
+pub mod members;
 
 use std::io;
 
