@@ -14,6 +14,7 @@ mod faults;
 mod files;
 mod handover;
 mod joining;
+mod kerberos;
 mod limits;
 mod local_sessions;
 mod member_logins;

@@ -34,8 +34,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "zk-admin",
             "zab",
             "zk-node",
+            "zk-gssapi",
         ],
     ),
+    ("zk-gssapi", &[]),
     ("zk-client", &["zk-proto"]),
     ("zk-memory", &[]),
     (

@@ -484,6 +484,7 @@ impl Builder<'_> {
             eager_acl_check: self.flag("zookeeper.enableEagerACLCheck", false),
             any_sasl_user: self.property("zookeeper.letAnySaslUserDoX").map(|s| s.value.clone()),
             sasl: self.sasl()?,
+            krb5_conf: self.property("java.security.krb5.conf").map(|s| PathBuf::from(&s.value)),
         };
         if auth.sasl.is_some() && !auth.providers.contains("sasl") {
             let text = "clients can log in by SASL, but no ACL can name them: add \

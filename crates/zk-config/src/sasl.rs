@@ -1,10 +1,13 @@
 //! Logins by SASL, of clients and between members: sections of Java's file of logins, and the
 //! properties beside it.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    config::{Login, QuorumSasl, Sasl},
+    config::{Door, Keytab, Login, PrincipalNames, QuorumSasl, Sasl},
     error::{ConfigError, Secret},
     jaas::{LoginFile, LoginModule},
     load::{Builder, must_read},
@@ -12,6 +15,7 @@ use crate::{
 };
 
 const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
+const KERBEROS: &str = "com.sun.security.auth.module.Krb5LoginModule";
 const LOGIN_FILE: &str = "java.security.auth.login.config";
 
 /// Which logins between members are switched on.
@@ -40,17 +44,26 @@ impl Builder<'_> {
             self.settings.warn(Some(setting.origin), text);
             return Ok(None);
         }
-        let mut users = self.users(&setting, &section, modules)?;
+        let mut door = self.door(&setting, &section, modules)?;
         // A user super must be there all the same. (ref: SaslServerCallbackHandler)
         let password = self.property("zookeeper.SASLAuthenticationProvider.superPassword");
-        if let (Some(of_super), Some(s)) = (users.get_mut("super"), password) {
+        if let (Door::Digest(users), Some(s)) = (&mut door, password)
+            && let Some(of_super) = users.get_mut("super")
+        {
             *of_super = Secret::new(s.value.clone());
         }
+        let is_on = |name: &str| self.property(name).is_some_and(|s| s.value == "true");
+        let names = PrincipalNames {
+            remove_host: is_on("zookeeper.kerberos.removeHostFromPrincipal"),
+            remove_realm: is_on("zookeeper.kerberos.removeRealmFromPrincipal"),
+            rules: self.property("zookeeper.security.auth_to_local").map(|s| s.value.clone()),
+        };
         let named = self.settings.properties.iter();
         let is_super = |name: &str| name == "zookeeper.superUser" || name.starts_with("zookeeper.superUser.");
         let super_users = named.filter(|(name, _)| is_super(name)).map(|(_, s)| s.value.clone());
         Ok(Some(Sasl {
-            users,
+            door,
+            names,
             super_users: super_users.filter(|name| !name.is_empty()).collect(),
             allow_failed: self.flag("zookeeper.allowSaslFailedClients", false),
         }))
@@ -92,11 +105,11 @@ impl Builder<'_> {
         let file = self.logins(&setting)?;
         let (name, modules) =
             self.quorum_section(&setting, &file, "quorum.auth.server.saslLoginContext", "QuorumServer")?;
-        let users = self.users(&setting, &name, modules)?;
+        let door = self.door(&setting, &name, modules)?;
         let (name, modules) =
             self.quorum_section(&setting, &file, "quorum.auth.learner.saslLoginContext", "QuorumLearner")?;
         let login = self.login(&name, modules, switches.dial)?;
-        Ok(Some(QuorumSasl { users, required: switches.required, login }))
+        Ok(Some(QuorumSasl { door, required: switches.required, login }))
     }
 
     fn quorum_section<'f>(
@@ -123,9 +136,12 @@ impl Builder<'_> {
         modules: &[LoginModule],
         wanted: bool,
     ) -> Result<Option<Login>, ConfigError> {
-        self.digest_only(section, modules)?;
+        let kerberos = self.kerberos(section, modules)?;
         if !wanted {
             return Ok(None);
+        }
+        if let Some(keytab) = kerberos {
+            return Ok(Some(Login::Kerberos { keytab, service: self.service() }));
         }
         if self.flag("zookeeper.fips-mode", true) {
             return Err(self.conflict(
@@ -136,7 +152,7 @@ impl Builder<'_> {
             |name: &str| modules.iter().find_map(|m| m.options.get(name)).filter(|v| !v.expose().is_empty());
         match (option("username"), option("password")) {
             (Some(user), Some(password)) => {
-                Ok(Some(Login { user: user.expose().to_owned(), password: password.clone() }))
+                Ok(Some(Login::Digest { user: user.expose().to_owned(), password: password.clone() }))
             }
             _ => {
                 Err(self
@@ -145,14 +161,32 @@ impl Builder<'_> {
         }
     }
 
-    /// `user_NAME="password"` of a section.
-    fn users(
+    /// Whom members log in to. (ref: SecurityUtils.createSaslClient)
+    fn service(&self) -> String {
+        let key = "quorum.auth.kerberos.servicePrincipal";
+        let service = self.text(key).map_or("zkquorum/localhost", |s| &s.value);
+        match self.property("zookeeper.server.realm") {
+            Some(realm) if !service.contains('@') => format!("{service}@{}", realm.value),
+            _ => service.to_owned(),
+        }
+    }
+
+    /// How a section lets others in.
+    fn door(
         &mut self,
         setting: &Setting,
         section: &str,
         modules: &[LoginModule],
-    ) -> Result<BTreeMap<String, Secret>, ConfigError> {
-        self.digest_only(section, modules)?;
+    ) -> Result<Door, ConfigError> {
+        if let Some(keytab) = self.kerberos(section, modules)? {
+            if !keytab.principal.contains('/') {
+                let principal = keytab.principal;
+                return Err(self.conflict(format!(
+                    "section {section}: principal {principal} is no service, which has the form SERVICE/HOST"
+                )));
+            }
+            return Ok(Door::Kerberos(keytab));
+        }
         let options = modules.iter().flat_map(|m| &m.options);
         let users: BTreeMap<_, _> =
             options.filter_map(|(k, v)| Some((k.strip_prefix("user_")?.to_owned(), v.clone()))).collect();
@@ -161,20 +195,39 @@ impl Builder<'_> {
             let text = format!("section {section} of {path} has no user_NAME=\"password\"");
             self.settings.warn(Some(setting.origin.clone()), text);
         }
-        Ok(users)
+        Ok(Door::Digest(users))
     }
 
-    /// Whoever should have to log in would pass.
-    fn digest_only(&self, section: &str, modules: &[LoginModule]) -> Result<(), ConfigError> {
-        match modules.iter().find(|m| m.class != DIGEST) {
-            None => Ok(()),
-            Some(module) => Err(ConfigError::Refused {
-                origin: module.origin.clone(),
-                key: section.to_owned(),
-                value: module.class.clone(),
-                reason: format!("this version has DIGEST-MD5 alone, which is {DIGEST}"),
-            }),
+    /// The principal of a section for Kerberos, which counts more than users beside it. Another class
+    /// could let anybody in. (ref: Login, ZooKeeperSaslServer.createSaslServer)
+    fn kerberos(&self, section: &str, modules: &[LoginModule]) -> Result<Option<Keytab>, ConfigError> {
+        let refused = |module: &LoginModule, reason: String| ConfigError::Refused {
+            origin: module.origin.clone(),
+            key: section.to_owned(),
+            value: module.class.clone(),
+            reason,
+        };
+        if let Some(module) = modules.iter().find(|m| m.class != DIGEST && m.class != KERBEROS) {
+            return Err(refused(
+                module,
+                format!("there are no plug-in classes, allowed are {DIGEST} and {KERBEROS}"),
+            ));
         }
+        let Some(module) = modules.iter().find(|m| m.class == KERBEROS) else { return Ok(None) };
+        let option = |name: &str| module.options.get(name).map(|v| v.expose()).filter(|v| !v.is_empty());
+        if !option("useKeyTab").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
+            return Err(refused(
+                module,
+                "a server has its key in a file: set useKeyTab=true and keyTab".to_owned(),
+            ));
+        }
+        let Some(principal) = option("principal").filter(|p| *p != "*") else {
+            return Err(refused(module, "it needs principal=\"SERVICE/HOST@REALM\"".to_owned()));
+        };
+        // It may be a URL, as in Java.
+        let path = option("keyTab")
+            .map(|p| p.strip_prefix("FILE:").or_else(|| p.strip_prefix("file:")).unwrap_or(p));
+        Ok(Some(Keytab { principal: principal.to_owned(), path: path.map(PathBuf::from) }))
     }
 
     /// Where the file of logins is said to be.

@@ -129,7 +129,7 @@ impl Identity {
     pub fn join(
         mut self,
         config: &Config,
-        tls: Members,
+        links: Links,
         pipeline: PipelineConfig,
         recovered: &mut Recovered,
         control: Sender<Control>,
@@ -175,7 +175,11 @@ impl Identity {
         };
         let node = Node::member(node_config, configs.clone(), pipeline, start, &recovered.tree);
         let peers = peer::start(
-            PeerConfig { tls: Arc::new(tls), ..peer_config(config, self.me) },
+            PeerConfig {
+                tls: Arc::new(links.tls),
+                sasl: Arc::new(links.sasl),
+                ..peer_config(config, self.me)
+            },
             sinks(recovered.tree.options()),
         );
         let ticks = |n: u32| config.sessions.tick_time.saturating_mul(n);
@@ -194,6 +198,14 @@ impl Identity {
         let member = Member::new(peers, storage, control, &configs, dial, files, rules);
         Ok(Joined { node, member, held_back })
     }
+}
+
+/// What connections between members are made of.
+pub struct Links {
+    /// Whether and how they use TLS.
+    pub tls: Members,
+    /// Whether and how members log in.
+    pub sasl: MemberLogins,
 }
 
 /// ref: ZKDatabase.DEFAULT_SNAPSHOT_SIZE_FACTOR.
@@ -253,7 +265,6 @@ fn epochs(storage: &zk_storage::StorageConfig, last: Zxid) -> Result<(Epoch, Epo
 fn peer_config(config: &Config, me: PeerId) -> PeerConfig {
     let (e, limits) = (&config.ensemble, &config.limits);
     let mut peer = PeerConfig::new(me);
-    peer.sasl = Arc::new(MemberLogins::new(e.sasl.clone()));
     peer.hello = if e.multi_address { HelloVersion::V2 } else { HelloVersion::V1 };
     peer.handshake_timeout = config.sessions.tick_time.saturating_mul(e.sync_limit);
     peer.listen_on_all = e.listen_on_all_addresses;

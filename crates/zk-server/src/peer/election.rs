@@ -210,6 +210,8 @@ impl Election {
         let serial = self.serial;
         let known = self.members.get(&sid).map(|m| m.addresses.as_slice()).unwrap_or_default();
         let mut addresses: Vec<(String, u16)> = known.iter().map(|(h, _, port)| (h.clone(), *port)).collect();
+        // Whom it logs in to is what the configuration says, and not what a hello does.
+        let host = known.first().map(|(host, _, _)| host.clone());
         let Some(peer) = self.peers.get_mut(&sid) else { return };
         peer.wanted = false;
         let heard = peer.heard_at.iter().filter(|a| !addresses.contains(a)).cloned().collect::<Vec<_>>();
@@ -225,8 +227,9 @@ impl Election {
             return outbox.reachable(sid, false);
         };
         let (news, config) = (self.common.news.clone(), self.config.clone());
+        let host = host.or_else(|| addresses.first().map(|(host, _)| host.clone())).unwrap_or_default();
         let task = tokio::spawn(async move {
-            let result = call(&addresses, &hello, &config).await;
+            let result = call(&host, &addresses, &hello, &config).await;
             let _ = news.send(News::Dialled { sid, serial, result }).await;
         });
         peer.dial = Some((serial, task.abort_handle()));
@@ -373,6 +376,7 @@ fn hello(config: &PeerConfig, own: &[(String, u16)]) -> Option<Bytes> {
 
 /// Dials and says the hello. ref: QuorumCnxManager.startConnection.
 async fn call(
+    host: &str,
     addresses: &[(String, u16)],
     hello: &[u8],
     config: &PeerConfig,
@@ -383,7 +387,7 @@ async fn call(
         let mut stream = config.tls.connect(stream, addresses).await?;
         stream.write_all(hello).await?;
         stream.flush().await?;
-        config.sasl.connect(&mut stream, &mut buf).await?;
+        config.sasl.connect(host, &mut stream, &mut buf).await?;
         Ok::<_, std::io::Error>((stream, buf))
     };
     match timeout(config.handshake_timeout, handshake).await {

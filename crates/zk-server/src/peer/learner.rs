@@ -119,7 +119,8 @@ impl LearnerTask {
         let mut buf = BytesMut::new();
         let handshake = async {
             let mut stream = self.config.tls.connect(stream, addresses).await?;
-            self.config.sasl.connect(&mut stream, &mut buf).await?;
+            let host = addresses.first().map_or("", |(host, _)| host);
+            self.config.sasl.connect(host, &mut stream, &mut buf).await?;
             Ok::<_, End>(stream)
         };
         let late = |_| Err(End::Lost("the handshake takes too long".to_owned()));

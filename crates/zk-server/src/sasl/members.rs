@@ -6,25 +6,52 @@
 //!
 //! ref: SaslQuorumAuthLearner, SaslQuorumAuthServer, SaslQuorumServerCallbackHandler.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use zk_config::config::{Login, QuorumSasl};
+use zk_config::Secret;
+use zk_config::config::{Door, Keytab, Login, QuorumSasl};
+use zk_gssapi::Credentials;
 use zk_proto::quorum::QuorumError;
 use zk_proto::quorum::auth::{AuthStatus, QuorumAuthPacket};
 
-use super::digest_md5::{self, MAX_TOKEN, MEMBERS, Refused};
-use super::nonce;
+use super::digest_md5::{self, MEMBERS};
+use super::gssapi::{self, Acceptor, Initiator, Taken};
+use super::names::Principal;
+use super::pool::{Busy, Pool};
+use super::{SetupError, nonce, service_key};
 use crate::limits;
 use crate::logs::Warnings;
 
 /// How this member logs in to others, and whom it lets in. By default nobody says who he is.
 #[derive(Debug, Default)]
 pub struct MemberLogins {
-    settings: Option<QuorumSasl>,
+    /// How those who dial are judged.
+    judge: Option<Judge>,
+    /// Who does not log in is turned away.
+    required: bool,
+    /// How this member logs in.
+    dial: Option<Dial>,
+    /// The hosts of all members.
+    hosts: RwLock<Vec<String>>,
     warnings: Warnings,
+}
+
+#[derive(Debug)]
+enum Judge {
+    Digest(BTreeMap<String, Secret>),
+    Kerberos { key: Arc<Credentials>, pool: Pool },
+}
+
+#[derive(Debug)]
+enum Dial {
+    Digest { user: String, password: Secret },
+    Kerberos { keytab: Keytab, service: String, pool: Pool },
 }
 
 /// Why a member is not let in, or another one is not taken for a member.
@@ -36,14 +63,16 @@ enum AuthError {
     Failed,
     #[error("it is content before the exchange is over")]
     TooEarly,
-    #[error("user {0:?} wants to act under another name")]
+    #[error("{0:?} wants to act under another name")]
     ActsAsOther(String),
-    #[error("it has sent no token")]
-    NoToken,
-    #[error("its token has more than {MAX_TOKEN} bytes")]
-    TooLong,
+    #[error("{0} is not at the host of a member, or is of another realm")]
+    NoMember(String),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Digest(#[from] digest_md5::Refused),
+    #[error(transparent)]
+    Kerberos(#[from] gssapi::Refused),
+    #[error(transparent)]
+    Busy(#[from] Busy),
     #[error(transparent)]
     Packet(#[from] QuorumError),
     #[error(transparent)]
@@ -52,21 +81,52 @@ enum AuthError {
 
 impl MemberLogins {
     /// By what the configuration says.
-    pub fn new(settings: Option<QuorumSasl>) -> Self {
-        Self { settings, warnings: Warnings::default() }
+    ///
+    /// # Errors
+    /// If Kerberos is asked for and has no key.
+    pub fn new(settings: Option<QuorumSasl>) -> Result<Self, SetupError> {
+        let Some(QuorumSasl { door, required, login }) = settings else { return Ok(Self::default()) };
+        let judge = match door {
+            Door::Digest(users) => Judge::Digest(users),
+            Door::Kerberos(keytab) => {
+                Judge::Kerberos { key: Arc::new(service_key(&keytab)?), pool: Pool::start("member-logins")? }
+            }
+        };
+        let dial = match login {
+            None => None,
+            Some(Login::Digest { user, password }) => Some(Dial::Digest { user, password }),
+            Some(Login::Kerberos { keytab, service }) => {
+                // A ticket can wait for its KDC, but not a key.
+                service_key(&keytab)?;
+                Some(Dial::Kerberos { keytab, service, pool: Pool::start("member-tickets")? })
+            }
+        };
+        Ok(Self { judge: Some(judge), required, dial, ..Self::default() })
     }
 
-    /// The dialling side. `buf` takes what was read too far.
+    /// Where all members are.
+    pub fn set_hosts(&self, hosts: Vec<String>) {
+        *self.hosts.write() = hosts;
+    }
+
+    /// The dialling side, to the member at `host`. `buf` takes what was read too far.
     ///
     /// # Errors
     /// If the other side does not let this one in, or does not prove that it is a member too.
     pub async fn connect(
         &self,
+        host: &str,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         buf: &mut BytesMut,
     ) -> io::Result<()> {
-        let Some(login) = self.settings.as_ref().and_then(|s| s.login.as_ref()) else { return Ok(()) };
-        log_in(login, stream, buf).await.map_err(|why| {
+        let done = match &self.dial {
+            None => return Ok(()),
+            Some(Dial::Digest { user, password }) => log_in_by_digest((user, password), stream, buf).await,
+            Some(Dial::Kerberos { keytab, service, pool }) => {
+                log_in_by_kerberos(keytab, &target(service, host), pool, stream, buf).await
+            }
+        };
+        done.map_err(|why| {
             self.warnings.say(&format!("cannot log in to a member: {why}"));
             io::Error::other(why)
         })
@@ -82,10 +142,10 @@ impl MemberLogins {
         buf: &mut BytesMut,
         remote: SocketAddr,
     ) -> io::Result<()> {
-        let Some(settings) = &self.settings else { return Ok(()) };
-        let Err(why) = let_in(settings, stream, buf).await else { return Ok(()) };
+        let Some(judge) = &self.judge else { return Ok(()) };
+        let Err(why) = self.let_in(judge, stream, buf).await else { return Ok(()) };
         let from = remote.ip();
-        if settings.required {
+        if self.required {
             self.warnings.say(&format!("{from} is not let in as a member: {why}"));
             return Err(io::Error::other(why));
         }
@@ -93,21 +153,135 @@ impl MemberLogins {
         self.warnings.say(&format!("{from} is let in as a member although it has not logged in: {why}"));
         Ok(())
     }
+
+    async fn let_in(
+        &self,
+        judge: &Judge,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        buf: &mut BytesMut,
+    ) -> Result<(), AuthError> {
+        if !tries(stream, buf).await? {
+            return if self.required { Err(AuthError::Silent) } else { Ok(()) };
+        }
+        let judged = match judge {
+            Judge::Digest(users) => judge_digest(users, stream, buf).await,
+            Judge::Kerberos { key, pool } => self.judge_kerberos(key, pool, stream, buf).await,
+        };
+        match &judged {
+            Ok(token) => send(stream, AuthStatus::Success, token.as_deref()).await?,
+            // Whoever it is may be gone: what counts is why.
+            Err(_) => drop(send(stream, AuthStatus::Error, Some(b"")).await),
+        }
+        judged.map(|_| ())
+    }
+
+    async fn judge_kerberos(
+        &self,
+        key: &Arc<Credentials>,
+        pool: &Pool,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        buf: &mut BytesMut,
+    ) -> Result<Option<Vec<u8>>, AuthError> {
+        let mut acceptor = Acceptor::new()?;
+        loop {
+            let (_, token) = receive(stream, buf).await?;
+            let shared = Arc::clone(key);
+            let judged = pool.run(move || {
+                let taken = acceptor.take(&shared, &token);
+                (acceptor, taken)
+            });
+            let (next, taken) = judged.await?;
+            acceptor = next;
+            match taken? {
+                Taken::Token(token) => send(stream, AuthStatus::InProgress, Some(&token)).await?,
+                Taken::Proven(proven) if proven.acts_as_other => {
+                    return Err(AuthError::ActsAsOther(proven.principal));
+                }
+                Taken::Proven(proven) if !self.is_member(key.principal(), &proven.principal) => {
+                    return Err(AuthError::NoMember(proven.principal));
+                }
+                Taken::Proven(proven) => {
+                    tracing::debug!(principal = proven.principal, "a member has logged in");
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Whether a principal may be a member: a service at the host of one. A user, who has no host, may
+    /// not (CVE-2023-44981).
+    ///
+    /// differs: Java takes a service of any realm that its own one trusts, and knows no hosts but those
+    /// that were members when it started.
+    fn is_member(&self, own: &str, principal: &str) -> bool {
+        let (Some(own), Some(other)) = (Principal::parse(own), Principal::parse(principal)) else {
+            return false;
+        };
+        let hosts = self.hosts.read();
+        own.realm == other.realm
+            && other.host.is_some_and(|host| hosts.iter().any(|known| known.eq_ignore_ascii_case(host)))
+    }
 }
 
-async fn log_in(
-    login: &Login,
+/// Whom to log in to: `_HOST` is the other member's. ref: SecurityUtils.getServerPrincipal.
+fn target(service: &str, host: &str) -> String {
+    let (principal, realm) = match service.split_once('@') {
+        Some((principal, realm)) => (principal, Some(realm)),
+        None => (service, None),
+    };
+    let principal = match principal.strip_suffix("/_HOST") {
+        Some(name) => format!("{name}/{}", host.to_lowercase()),
+        None => principal.to_owned(),
+    };
+    match realm {
+        Some(realm) => format!("{principal}@{realm}"),
+        None => principal,
+    }
+}
+
+async fn log_in_by_digest(
+    (user, password): (&str, &Secret),
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     buf: &mut BytesMut,
 ) -> Result<(), AuthError> {
     send(stream, AuthStatus::InProgress, Some(b"")).await?;
     let (status, challenge) = receive(stream, buf).await?;
     expect(status, AuthStatus::InProgress)?;
-    let answer = digest_md5::respond(&MEMBERS, (&login.user, &login.password), &nonce()?, &challenge)?;
+    let answer = digest_md5::respond(&MEMBERS, (user, password), &nonce()?, &challenge)?;
     send(stream, AuthStatus::InProgress, Some(&answer.token)).await?;
     let (status, last) = receive(stream, buf).await?;
     expect(status, AuthStatus::Success)?;
     Ok(answer.check(&last)?)
+}
+
+async fn log_in_by_kerberos(
+    keytab: &Keytab,
+    target: &str,
+    pool: &Pool,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    buf: &mut BytesMut,
+) -> Result<(), AuthError> {
+    let keytab = keytab.clone();
+    let read = move || Credentials::initiate(&keytab.principal, keytab.path.as_deref());
+    let own = Arc::new(pool.run(read).await?.map_err(gssapi::Refused::from)?);
+    let mut initiator = Initiator::new()?;
+    let mut token = Bytes::new();
+    loop {
+        let (own, target) = (Arc::clone(&own), target.to_owned());
+        let asked = pool.run(move || {
+            let answer = initiator.take(&own, &target, &token);
+            (initiator, answer)
+        });
+        let (next, answer) = asked.await?;
+        initiator = next;
+        send(stream, AuthStatus::InProgress, Some(&answer?)).await?;
+        let (status, next) = receive(stream, buf).await?;
+        match initiator.is_over() {
+            true => return expect(status, AuthStatus::Success),
+            false => expect(status, AuthStatus::InProgress)?,
+        }
+        token = next;
+    }
 }
 
 fn expect(status: AuthStatus, wanted: AuthStatus) -> Result<(), AuthError> {
@@ -117,24 +291,6 @@ fn expect(status: AuthStatus, wanted: AuthStatus) -> Result<(), AuthError> {
         _ => Err(AuthError::TooEarly),
     }
 }
-
-async fn let_in(
-    settings: &QuorumSasl,
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    buf: &mut BytesMut,
-) -> Result<(), AuthError> {
-    if !tries(stream, buf).await? {
-        return if settings.required { Err(AuthError::Silent) } else { Ok(()) };
-    }
-    let judged = judge(settings, stream, buf).await;
-    match &judged {
-        Ok(token) => send(stream, AuthStatus::Success, Some(token)).await?,
-        // Whoever it is may be gone: what counts is why.
-        Err(_) => drop(send(stream, AuthStatus::Error, Some(b"")).await),
-    }
-    judged.map(|_| ())
-}
-
 /// Whether the other side logs in: what comes next shows it. One that only asks to be called back
 /// leaves without a word.
 async fn tries(stream: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut) -> Result<bool, AuthError> {
@@ -148,23 +304,23 @@ async fn tries(stream: &mut (impl AsyncRead + Unpin), buf: &mut BytesMut) -> Res
     }
 }
 
-/// The last token for who has proven to be a member.
-async fn judge(
-    settings: &QuorumSasl,
+/// The last token for who has proven to be a member, if there is one.
+async fn judge_digest(
+    users: &BTreeMap<String, Secret>,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     buf: &mut BytesMut,
-) -> Result<Vec<u8>, AuthError> {
+) -> Result<Option<Vec<u8>>, AuthError> {
     // A first response that came uncalled for is skipped. RFC 2831, 2.2.
     receive(stream, buf).await?;
     let nonce = nonce()?;
     send(stream, AuthStatus::InProgress, Some(&digest_md5::challenge(&MEMBERS, &nonce))).await?;
     let (_, response) = receive(stream, buf).await?;
-    let proven = digest_md5::judge(&MEMBERS, &nonce, &settings.users, &response)?;
+    let proven = digest_md5::judge(&MEMBERS, &nonce, users, &response)?;
     if proven.acts_as_other {
         return Err(AuthError::ActsAsOther(proven.user));
     }
     tracing::debug!(user = proven.user, "a member has logged in");
-    Ok(proven.token)
+    Ok(Some(proven.token))
 }
 
 async fn receive(
@@ -173,12 +329,7 @@ async fn receive(
 ) -> Result<(AuthStatus, Bytes), AuthError> {
     loop {
         if let Some(packet) = QuorumAuthPacket::decode(buf)? {
-            let token = packet.token.ok_or(AuthError::NoToken)?;
-            return if token.len() > MAX_TOKEN {
-                Err(AuthError::TooLong)
-            } else {
-                Ok((packet.status, token))
-            };
+            return Ok((packet.status, packet.token.unwrap_or_default()));
         }
         buf.reserve(limits::KEEP);
         if stream.read_buf(buf).await? == 0 {
@@ -211,9 +362,10 @@ mod tests {
 
     fn member(password: &str, dials: bool, required: bool) -> MemberLogins {
         let password = Secret::new(password);
-        let login = Login { user: "zk".to_owned(), password: password.clone() };
-        let users = BTreeMap::from([("zk".to_owned(), password)]);
-        MemberLogins::new(Some(QuorumSasl { users, required, login: dials.then_some(login) }))
+        let login = Login::Digest { user: "zk".to_owned(), password: password.clone() };
+        let door = Door::Digest(BTreeMap::from([("zk".to_owned(), password)]));
+        MemberLogins::new(Some(QuorumSasl { door, required, login: dials.then_some(login) }))
+            .expect("no Kerberos")
     }
 
     /// What the dialling and what the accepting side think of it, and what the accepting side reads then.
@@ -223,7 +375,7 @@ mod tests {
     ) -> (Result<(), String>, Result<(), String>, Vec<u8>) {
         let (mut a, mut b): (DuplexStream, DuplexStream) = duplex(1 << 16);
         let dial = async {
-            let done = dialler.connect(&mut a, &mut BytesMut::new()).await;
+            let done = dialler.connect("a", &mut a, &mut BytesMut::new()).await;
             if done.is_ok() {
                 a.write_all(b"the first packet").await.expect("there is room");
             }
@@ -284,14 +436,50 @@ mod tests {
                 vec![(AuthStatus::InProgress, digest_md5::challenge(&digest_md5::CLIENTS, "n"))],
                 "its token has another realm",
             ),
-            (vec![(AuthStatus::InProgress, vec![b' '; MAX_TOKEN + 1])], "its token has more than 4096 bytes"),
+            (vec![(AuthStatus::InProgress, vec![b' '; digest_md5::MAX_TOKEN + 1])], "its token is malformed"),
         ] {
             let (mut a, mut b) = duplex(1 << 16);
             for (status, token) in answers {
                 send(&mut b, status, Some(&token)).await.expect("there is room");
             }
-            let done = member("pw", true, true).connect(&mut a, &mut BytesMut::new()).await;
+            let done = member("pw", true, true).connect("a", &mut a, &mut BytesMut::new()).await;
             assert_eq!(done.expect_err("an impostor").to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn whom_to_log_in_to() {
+        for (service, expected) in [
+            ("zkquorum/localhost", "zkquorum/localhost"),
+            ("zk/_HOST", "zk/node-1.a"),
+            ("zk/_HOST@R", "zk/node-1.a@R"),
+            ("zk/x_HOST@R", "zk/x_HOST@R"),
+        ] {
+            assert_eq!(target(service, "Node-1.a"), expected);
+        }
+    }
+
+    #[test]
+    fn who_may_be_a_member() {
+        let logins = MemberLogins::default();
+        logins.set_hosts(vec!["node-1.a".to_owned(), "10.0.0.2".to_owned()]);
+        let is_member = |principal: &str| logins.is_member("zkquorum/node-1.a@R", principal);
+        for member in ["zkquorum/node-1.a@R", "learner/NODE-1.A@R", "zk/10.0.0.2@R"] {
+            assert!(is_member(member), "{member}");
+        }
+        // The first ones were let in by Java before 3.9.1.
+        for other in [
+            "eve@R",
+            "node-1.a@R",
+            "zk/@R",
+            "zk/node-3.a@R",
+            "zk/node-1.a@S",
+            "zk/node-1.a",
+            "zk/node-1.a/x@R",
+            "zk/node-1.a@R@R",
+            "",
+        ] {
+            assert!(!is_member(other), "{other}");
         }
     }
 }
