@@ -216,7 +216,10 @@ impl Library {
     fn status(&self, code: u32, kind: c_int) -> Vec<String> {
         let mut texts = Vec::new();
         let mut more = 0;
-        while code != 0 {
+        if code == 0 {
+            return texts;
+        }
+        loop {
             let (mut minor, mut out) = (0, Buffer::EMPTY);
             // SAFETY: all pointers are to values that live during the call, which keeps none of them.
             #[allow(unsafe_code)]
