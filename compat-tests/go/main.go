@@ -5,6 +5,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -586,7 +589,149 @@ var cases = []testCase{
 	}},
 }
 
+// A port with TLS, and a folder with certificates. With them the cases with TLS run, without them the others.
+var securePort, folder = os.Getenv("ZKS"), os.Getenv("TLS")
+
+func config(shows string) *tls.Config {
+	pem, err := os.ReadFile(folder + "/ca.pem")
+	check(err)
+	c := &tls.Config{RootCAs: x509.NewCertPool()}
+	c.RootCAs.AppendCertsFromPEM(pem)
+	if shows != "" {
+		own, err := tls.LoadX509KeyPair(folder+"/"+shows+".crt", folder+"/"+shows+".key")
+		check(err)
+		c.Certificates = []tls.Certificate{own}
+	}
+	return c
+}
+
+// A client with TLS that shows a certificate; nil: it has no session in this time.
+func secure(shows string, within time.Duration) *zk.Conn {
+	dial := func(network, address string, timeout time.Duration) (net.Conn, error) {
+		return tls.DialWithDialer(&net.Dialer{Timeout: timeout}, network, address, config(shows))
+	}
+	c, events, err := zk.Connect([]string{securePort}, 8*time.Second, zk.WithLogger(quiet{}), zk.WithDialer(dial))
+	check(err)
+	end := time.After(within)
+	for {
+		select {
+		case e := <-events:
+			if e.State == zk.StateHasSession {
+				return c
+			}
+		case <-end:
+			c.Close()
+			return nil
+		}
+	}
+}
+
+func letIn(shows string) *zk.Conn {
+	c := secure(shows, 20*time.Second)
+	if c == nil {
+		panic("no session")
+	}
+	return c
+}
+
+func refused(shows string) {
+	if c := secure(shows, 1500*time.Millisecond); c != nil {
+		c.Close()
+		panic("it is let in")
+	}
+}
+
+// The server gets another certificate, and new connections see it.
+func show(name string) {
+	order("certificate " + name)
+	until("a new certificate", func() bool {
+		c, err := tls.Dial("tcp", securePort, &tls.Config{InsecureSkipVerify: true})
+		check(err)
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].Subject.CommonName == name
+	})
+}
+
+var secureCases = []testCase{
+	{"tls", func(r string) {
+		c := letIn("client")
+		defer c.Close()
+		data := strings.Repeat("x", 300000)
+		put(c, r+"/a", data)
+		eq(data, read(c, r+"/a"))
+	}},
+	{"tls-identity", func(r string) {
+		c := letIn("client")
+		defer c.Close()
+		_, err := c.Create(r+"/a", []byte("1"), 0, zk.AuthACL(zk.PermAll))
+		check(err)
+		acl, _, err := c.GetACL(r + "/a")
+		check(err)
+		eq([]zk.ACL{{Perms: zk.PermAll, Scheme: "x509", ID: "CN=client"}}, acl)
+		eq("1", read(c, r+"/a"))
+		other := client()
+		defer other.Close()
+		_, _, err = other.Get(r + "/a")
+		fails(zk.ErrNoAuth, err)
+	}},
+	{"tls-no-certificate", func(string) { refused("") }},
+	{"tls-expired-certificate", func(string) { refused("expired") }},
+	{"tls-revoked-certificate", func(string) { refused("revoked") }},
+	{"tls-server-expired", func(string) {
+		show("outdated")
+		refused("client")
+		show("good")
+		letIn("client").Close()
+	}},
+	{"tls-server-wrong-host", func(string) {
+		show("foreign")
+		refused("client")
+		show("good")
+		letIn("client").Close()
+	}},
+	{"tls-renewed-under-load", func(r string) {
+		c := letIn("client")
+		defer c.Close()
+		session := c.SessionID()
+		put(c, r+"/n", "")
+		var done atomic.Int32
+		stop, ended := make(chan struct{}), make(chan error, 1)
+		go func() {
+			for {
+				select {
+				case <-stop:
+					ended <- nil
+					return
+				default:
+				}
+				if _, err := c.Set(r+"/n", nil, done.Load()); err != nil {
+					ended <- err
+					return
+				}
+				done.Add(1)
+			}
+		}()
+		show("renewed")
+		at := done.Load()
+		until("the writer goes on", func() bool { return done.Load() > at+20 })
+		n := letIn("client")
+		defer n.Close()
+		_, stat, err := n.Get(r + "/n")
+		check(err)
+		if stat.Version <= at {
+			panic("an old version")
+		}
+		close(stop)
+		check(<-ended)
+		eq(session, c.SessionID())
+		show("good")
+	}},
+}
+
 func main() {
+	if securePort != "" {
+		cases = secureCases
+	}
 	names := make([]string, len(cases))
 	for i, c := range cases {
 		names[i] = c.name

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from . import cache, upstream, zkcli
+from . import cache, tls, upstream, zkcli
 from .control import Control
 from .report import Result
 from .server import SUPER, Server
@@ -65,9 +65,9 @@ def lines(cmd, env, limit, cwd=None, stderr=None):
     yield None if killed else p.returncode
 
 
-def program(ctx, client, cmd, limit, env=None, cwd=None, server=None, control=Control):
-    """Runs a program that prints `plan`, `ok` and `FAIL` lines."""
-    own = server is None
+def program(ctx, client, cmd, limit, env=None, cwd=None, server=None, control=Control, own=None):
+    """Runs a program that prints `plan`, `ok` and `FAIL` lines. A server that is `own` is removed behind it."""
+    own = server is None if own is None else own
     server = server or ctx.server(client)
     control = control(server)
     results, plan, code, last = [], [], None, time.time()
@@ -130,13 +130,21 @@ def c(ctx):
     return program(ctx, "c", [cache.c_program()], 90)
 
 
+def with_tls(ctx, client, cmd, limit):
+    """The program's cases with TLS, on a server of their own."""
+    server, control = tls.start(ctx, client)
+    return program(ctx, client, cmd, limit, server=server, control=control, own=True)
+
+
 def go(ctx):
-    return program(ctx, "go", [cache.go_program()], 90)
+    cmd = [cache.go_program()]
+    return program(ctx, "go", cmd, 90) + with_tls(ctx, "go", cmd, 90)
 
 
 def kazoo(ctx):
     python, _ = cache.kazoo()
-    return program(ctx, "kazoo", [python, os.path.join(cache.HERE, "python", "compat.py")], 120)
+    cmd = [python, os.path.join(cache.HERE, "python", "compat.py")]
+    return program(ctx, "kazoo", cmd, 120) + with_tls(ctx, "kazoo", cmd, 90)
 
 
 def kafka(ctx):

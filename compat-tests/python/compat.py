@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from kazoo.exceptions import (
     AuthFailedError, BadVersionError, ConnectionLoss, InvalidACLError, NoAuthError,
     NoChildrenForEphemeralsError, NodeExistsError, NoNodeError, NotEmptyError,
     RolledBackError, RuntimeInconsistency, SessionExpiredError)
+from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KeeperState
 from kazoo.recipe.barrier import Barrier, DoubleBarrier
 from kazoo.recipe.cache import TreeCache
@@ -19,12 +21,15 @@ from kazoo.retry import KazooRetry
 from kazoo.security import ACL, Id, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, make_acl, make_digest_acl
 
 ZK, ZKP, CTL = os.environ["ZK"], os.environ["ZKP"], os.environ["CTL"]
+# A port with TLS, and a folder with certificates. With them the cases with TLS run, without them the others.
+ZKS, TLS = os.environ.get("ZKS"), os.environ.get("TLS")
 CASES = []
 
 
 def case(name):
     def add(f):
-        CASES.append((name, f))
+        if name.startswith("tls") == bool(ZKS):
+            CASES.append((name, f))
         return f
     return add
 
@@ -623,6 +628,121 @@ def _(r):
         eq("imok", a.command(b"ruok"))
         assert "standalone" in a.command(b"srvr")
         assert a.server_version() >= (3, 9), a.server_version()
+
+
+def secure(shows="client", timeout=20.0):
+    """A client with TLS that shows a certificate; None: it has no session in this time."""
+    keys = {"certfile": "%s/%s.crt" % (TLS, shows), "keyfile": "%s/%s.key" % (TLS, shows)} if shows else {}
+    z = KazooClient(hosts=ZKS, timeout=8.0, connection_retry=KazooRetry(max_tries=-1, max_delay=0.3), use_ssl=True,
+                    ca=TLS + "/ca.pem", check_hostname=True, **keys)
+    try:
+        z.start(timeout)
+        return z
+    except KazooTimeoutError:
+        z.stop()
+        z.close()
+
+
+def refused(shows="client"):
+    assert secure(shows, 1.5) is None, "it is let in"
+
+
+def ends(z):
+    z.stop()
+    z.close()
+
+
+def show(name):
+    """The server gets another certificate, and new connections see it."""
+    ctl("certificate " + name)
+    with open("%s/%s.crt" % (TLS, name)) as f:
+        want = ssl.PEM_cert_to_DER_cert(f.read())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    host, port = ZKS.split(":")
+
+    def shown():
+        with socket.create_connection((host, int(port))) as s, context.wrap_socket(s) as t:
+            return t.getpeercert(True) == want
+    until("a new certificate", shown)
+
+
+@case("tls")
+def _(r):
+    z = secure()
+    z.create(r + "/a", b"x" * 300000)
+    eq(b"x" * 300000, z.get(r + "/a")[0])
+    ends(z)
+
+
+@case("tls-identity")
+def _(r):
+    z = secure()
+    z.create(r + "/a", b"1", acl=[make_acl("auth", "", all=True)])
+    (acl,), _ = z.get_acls(r + "/a")
+    eq(Id("x509", "CN=client"), acl.id)
+    eq(b"1", z.get(r + "/a")[0])
+    ends(z)
+    with Client() as other:
+        fails(NoAuthError, other.get, r + "/a")
+
+
+@case("tls-no-certificate")
+def _(r):
+    refused(None)
+
+
+@case("tls-expired-certificate")
+def _(r):
+    refused("expired")
+
+
+@case("tls-revoked-certificate")
+def _(r):
+    refused("revoked")
+
+
+@case("tls-server-expired")
+def _(r):
+    show("outdated")
+    refused()
+    show("good")
+    ends(secure())
+
+
+@case("tls-server-wrong-host")
+def _(r):
+    show("foreign")
+    refused()
+    show("good")
+    ends(secure())
+
+
+@case("tls-renewed-under-load")
+def _(r):
+    z = secure()
+    z.create(r + "/n", b"0")
+    before, lost, done, stop = z.client_id[0], [], [0], threading.Event()
+    z.add_listener(lambda state: lost.append(state))
+
+    def write():
+        while not stop.is_set():
+            z.set(r + "/n", b"%d" % done[0])
+            done[0] += 1
+    t = threading.Thread(target=write, daemon=True)
+    t.start()
+    show("renewed")
+    at = done[0]
+    until("the writer goes on", lambda: done[0] > at + 20)
+    new = secure()
+    assert int(new.get(r + "/n")[0]) > at
+    stop.set()
+    t.join(10)
+    assert not t.is_alive() and not lost and z.client_id[0] == before, (lost, t.is_alive())
+    eq(done[0], z.exists(r + "/n").version)
+    ends(new)
+    ends(z)
+    show("good")
 
 
 def main():

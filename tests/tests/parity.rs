@@ -24,7 +24,6 @@ const NO_CACHE: &str = "replies are encoded from the tree, there is no cache of 
 const NO_CLEANER: &str = "watches of a closed connection go at once, there is no cleaner";
 const NO_THROTTLE: &str = "a socket is not read while too much is under way: there is no queue to wait in";
 const NO_OBSERVER_MASTER: &str = "observers follow the leader";
-const NO_TLS: &str = "there is no TLS on the admin port yet";
 const NO_ENSEMBLE_AUTH: &str = "the scheme `ensemble` is not there yet";
 const NOT_MEASURED: &str = "not measured yet";
 const BY_PATH: &str = "a look-up by path for each request would cost more than many requests do";
@@ -94,7 +93,6 @@ const ABSENT: &[(&str, &[&str])] = &[
     ),
     // Of a follower; a leader has the last one.
     (NO_OBSERVER_MASTER, &["om_commit_process_time_ms", "om_proposal_process_time_ms", "synced_observers"]),
-    (NO_TLS, &["insecure_admin_count"]),
     (NO_ENSEMBLE_AUTH, &["ensemble_auth_fail", "ensemble_auth_skip", "ensemble_auth_success"]),
     (
         NOT_MEASURED,

@@ -19,8 +19,14 @@ pub struct Record {
     pub bytes: Bytes,
 }
 
-/// Records that are kept whatever their size. ref: ZKDatabase.commitLogCount.
+/// Records that are kept even if they are large. ref: ZKDatabase.commitLogCount.
 pub const MIN_RECORDS: usize = 500;
+
+/// The records are together at most this many bytes, however few they are.
+///
+/// differs: Java keeps the number whatever it takes. A learner that lacks more is sent it from
+/// the log, which needs no memory, and a DIFF from here always has room in a link's queue.
+pub const MOST_BYTES: usize = 128 << 20;
 
 /// More records than [`MIN_RECORDS`] are kept while all together are within
 /// this many bytes: a learner that was away for a restart needs no log file.
@@ -43,6 +49,8 @@ pub fn follows(last: Zxid, next: Zxid) -> bool {
 pub struct History {
     records: VecDeque<Record>,
     bytes: usize,
+    /// Kept whatever they take.
+    needed: usize,
     min_records: usize,
     max_bytes: usize,
 }
@@ -59,15 +67,21 @@ impl History {
         Self::default()
     }
 
-    /// An empty one that keeps `min_records` whatever their size, and more while all are
+    /// An empty one that keeps `min_records` within [`MOST_BYTES`], and more while all are
     /// within `max_bytes`.
     pub fn with_limits(min_records: usize, max_bytes: usize) -> Self {
-        Self { records: VecDeque::new(), bytes: 0, min_records, max_bytes }
+        Self { records: VecDeque::new(), bytes: 0, needed: 0, min_records, max_bytes }
     }
 
-    /// At least the newest `records` are kept from now on: those that the tree does not show.
+    /// At least the newest `records` are kept from now on, whatever they take: those that the
+    /// tree does not show.
     pub fn make_room(&mut self, records: usize) {
-        self.min_records = self.min_records.max(records);
+        self.needed = self.needed.max(records);
+    }
+
+    fn is_too_much(&self) -> bool {
+        let most = if self.records.len() > self.min_records { self.max_bytes } else { MOST_BYTES };
+        self.records.len() > self.needed && self.bytes > most
     }
 
     /// Adds a committed record. The oldest ones go when there are too many.
@@ -87,7 +101,7 @@ impl History {
         }
         self.bytes += size(&record);
         self.records.push_back(record);
-        while self.records.len() > self.min_records && self.bytes > self.max_bytes {
+        while self.is_too_much() {
             self.bytes -= self.records.pop_front().as_ref().map_or(0, size);
         }
     }
@@ -202,7 +216,7 @@ mod tests {
     fn the_oldest_go_when_there_are_too_many_bytes() {
         let mut h = History::new();
         for n in 1..=600 {
-            h.push(record(1, n, 1 << 20));
+            h.push(record(1, n, 200 << 10));
         }
         assert_eq!(h.len(), MIN_RECORDS);
         assert_eq!(h.min(), Some(Zxid(0x1_0000_0065)));
@@ -211,5 +225,18 @@ mod tests {
         }
         assert_eq!(h.max(), Some(Zxid(0x1_0000_0bb8)));
         assert!(h.len() > 2000 && h.bytes <= MAX_BYTES);
+    }
+    #[test]
+    fn large_ones_are_fewer_unless_the_tree_lacks_them() {
+        let mut h = History::new();
+        for n in 1..=600 {
+            h.push(record(1, n, 1 << 20));
+        }
+        assert_eq!(h.len(), 127);
+        h.make_room(200);
+        for n in 601..=900 {
+            h.push(record(1, n, 1 << 20));
+        }
+        assert_eq!(h.len(), 200);
     }
 }

@@ -226,6 +226,8 @@ names! {
     LEARNER_PROPOSAL_RECEIVED_COUNT = "learner_proposal_received_count";
     /// Commits that a learner was sent.
     LEARNER_COMMIT_RECEIVED_COUNT = "learner_commit_received_count";
+    /// Connections without TLS on an admin port that takes both kinds.
+    INSECURE_ADMIN_COUNT = "insecure_admin_count";
     /// Snapshot commands that failed.
     SNAPSHOT_ERROR_COUNT = "snapshot_error_count";
     /// Snapshot commands that came too soon.

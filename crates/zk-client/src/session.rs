@@ -10,8 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -19,14 +19,18 @@ use std::time::{Duration, Instant};
 use zk_proto::client::{ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, WatcherEvent};
 use zk_proto::{ErrorCode, OpCode, Reader, SessionId, Writer, Xid, Zxid};
 
+use crate::link::Link;
 use crate::servers::Options;
 use crate::watches::{Event, EventKind, Watches};
-use crate::{Error, Result};
+use crate::{Error, Result, Security};
 
 /// A longer frame is nothing that a server sends.
 const MAX_FRAME: usize = 64 << 20;
 /// Between two rounds over all servers.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+const STRANGE: &str = "the server speaks another protocol";
+/// Most tokens of one login. DIGEST-MD5 has two, Kerberos three.
+const MAX_TOKENS: usize = 16;
 /// How long the end of a session is waited for.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -76,7 +80,9 @@ type Answer = std::result::Result<Vec<u8>, ErrorCode>;
 
 pub(crate) struct Inner {
     state: State,
-    stream: Option<TcpStream>,
+    link: Option<Arc<Link>>,
+    /// Why the last try had no connection.
+    trouble: Option<String>,
     /// Rounds over all servers that failed, so that who waits for a connection may give up.
     failed_rounds: u64,
     xid: i32,
@@ -96,6 +102,7 @@ pub(crate) struct Inner {
 
 pub(crate) struct Shared {
     pub(crate) options: Options,
+    security: Security,
     inner: Mutex<Inner>,
     changed: Condvar,
     events: Mutex<Box<dyn FnMut(Event) + Send>>,
@@ -115,10 +122,11 @@ impl fmt::Debug for Client {
 impl Client {
     /// Begins to connect. Events come on the session's thread; the receiver must not call the
     /// client.
-    pub fn start(options: Options, events: impl FnMut(Event) + Send + 'static) -> Client {
+    pub fn start(options: Options, security: Security, events: impl FnMut(Event) + Send + 'static) -> Client {
         let inner = Inner {
             state: State::Connecting,
-            stream: None,
+            link: None,
+            trouble: None,
             failed_rounds: 0,
             xid: 0,
             pending: BTreeMap::new(),
@@ -134,6 +142,7 @@ impl Client {
         };
         let shared = Arc::new(Shared {
             options,
+            security,
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             events: Mutex::new(Box::new(events)),
@@ -147,6 +156,11 @@ impl Client {
     /// How the session is now.
     pub fn state(&self) -> State {
         self.shared.lock().state
+    }
+
+    /// Why there is no connection, as far as the last try told: no server, no TLS, no login.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.lock().trouble.clone()
     }
 
     /// The session, once there is one.
@@ -261,16 +275,16 @@ impl Inner {
     /// An error shows at the next read, which ends the connection.
     fn write(&mut self, frame: &[u8]) {
         self.last_sent = Instant::now();
-        if let Some(stream) = &mut self.stream
-            && stream.write_all(frame).is_err()
+        if let Some(link) = &self.link
+            && (&**link).write_all(frame).is_err()
         {
-            let _ = stream.shutdown(Shutdown::Both);
+            link.shutdown();
         }
     }
 
     fn drop_connection(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            let _ = stream.shutdown(Shutdown::Both);
+        if let Some(link) = self.link.take() {
+            link.shutdown();
         }
         for (_, caller) in std::mem::take(&mut self.pending) {
             let _ = caller.send(Err(ErrorCode::ConnectionLoss));
@@ -318,8 +332,14 @@ impl Shared {
                 if self.lock().is_over() {
                     return;
                 }
-                let Some(stream) = self.connect(server) else { continue };
-                match self.serve(stream, &mut reached) {
+                let link = match self.connect(server) {
+                    Ok(link) => Arc::new(link),
+                    Err(e) => {
+                        self.lock().trouble = Some(format!("{server}: {e}"));
+                        continue;
+                    }
+                };
+                match self.serve(&link, &mut reached) {
                     End::Lost if reached => break,
                     End::Lost => {}
                     End::Over(state, told) => return self.end(state, Some(told)),
@@ -333,20 +353,24 @@ impl Shared {
         }
     }
 
-    fn connect(&self, server: &str) -> Option<TcpStream> {
+    /// A connection to a server, with TLS if that is wanted.
+    fn connect(&self, server: &str) -> io::Result<Link> {
         let share = u32::try_from(self.options.servers.len()).unwrap_or(u32::MAX).max(1);
         let wait = (self.lock().timeout / share).max(Duration::from_millis(200));
-        let addresses = server.to_socket_addrs().ok()?;
-        addresses.into_iter().find_map(|a| TcpStream::connect_timeout(&a, wait).ok())
+        let mut failed = io::Error::other("it has no address");
+        for address in server.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, wait) {
+                Ok(socket) => return Link::open(socket, server, self.security.tls.as_deref(), wait),
+                Err(e) => failed = e,
+            }
+        }
+        Err(failed)
     }
 
     /// One connection, from its first byte to its last.
-    fn serve(&self, mut stream: TcpStream, reached: &mut bool) -> End {
-        let timeout = self.lock().timeout;
-        let _ = stream.set_nodelay(true);
-        let _ = stream.set_write_timeout(Some(timeout));
-        match self.handshake(&mut stream) {
-            Ok(Some(state)) => {
+    fn serve(&self, link: &Arc<Link>, reached: &mut bool) -> End {
+        match self.handshake(link) {
+            Ok(state) => {
                 *reached = true;
                 let told = if state == State::Connected { "SyncConnected" } else { "ConnectedReadOnly" };
                 // Before any reply, so that output has the event first.
@@ -355,13 +379,13 @@ impl Shared {
                 if !inner.is_over() {
                     inner.state = state;
                 }
+                inner.trouble = None;
                 drop(inner);
                 self.changed.notify_all();
             }
-            Ok(None) => return End::Over(State::Expired, "Expired"),
-            Err(()) => return End::Lost,
+            Err(end) => return end,
         }
-        let end = self.read_all(&mut stream);
+        let end = self.read_all(link);
         if matches!(end, End::Lost) {
             let mut inner = self.lock();
             inner.drop_connection();
@@ -375,8 +399,14 @@ impl Shared {
         end
     }
 
-    /// What the session's state will be. `None`: it has ended.
-    fn handshake(&self, stream: &mut TcpStream) -> std::result::Result<Option<State>, ()> {
+    /// A try that ends before there is a session, and why.
+    fn lost(&self, why: &str) -> End {
+        self.lock().trouble = Some(why.to_owned());
+        End::Lost
+    }
+
+    /// What the session's state will be.
+    fn handshake(&self, link: &Arc<Link>) -> std::result::Result<State, End> {
         let mut content = Vec::new();
         let timeout = {
             let inner = self.lock();
@@ -392,39 +422,73 @@ impl Shared {
             request.encode(&mut content);
             inner.timeout
         };
-        stream.write_all(&framed(&content)).map_err(drop)?;
         let mut input = Input::default();
-        let deadline = Instant::now() + timeout;
-        let answer = loop {
-            match input.frame(stream, deadline.saturating_duration_since(Instant::now())) {
-                Ok(Some(frame)) => break frame,
-                Ok(None) if Instant::now() < deadline => {}
-                _ => return Err(()),
-            }
+        let answer = ask(link, &mut input, &framed(&content), timeout);
+        let answer = answer.map_err(|e| self.lost(&format!("the connection was not taken: {e}")))?;
+        let answer = ConnectResponse::decode(&answer).map_err(|_| self.lost(STRANGE))?;
+        let Some(negotiated) = u64::try_from(answer.timeout).ok().filter(|t| *t > 0) else {
+            return Err(End::Over(State::Expired, "Expired"));
         };
-        let answer = ConnectResponse::decode(&answer).map_err(drop)?;
-        let Some(negotiated) = u64::try_from(answer.timeout).ok().filter(|t| *t > 0) else { return Ok(None) };
         let state = match answer.read_only {
             Some(true) => State::ConnectedReadOnly,
             _ => State::Connected,
         };
+        self.log_in(link, &mut input, timeout)?;
         let mut inner = self.lock();
         if inner.is_over() {
-            return Err(());
+            return Err(End::Lost);
         }
         (inner.session, inner.password) = (answer.session, answer.password.to_vec());
         inner.timeout = Duration::from_millis(negotiated);
-        inner.stream = Some(stream.try_clone().map_err(drop)?);
+        inner.link = Some(link.clone());
         for (scheme, auth) in inner.auth.clone() {
             inner.write(&auth_frame(&scheme, &auth));
         }
         for body in inner.watches.requests(inner.seen) {
             inner.write(&frame(Xid::SET_WATCHES, OpCode::SetWatches2, &body));
         }
-        Ok(Some(state))
+        Ok(state)
     }
 
-    fn read_all(&self, stream: &mut TcpStream) -> End {
+    /// The login, before anything else is said on a connection.
+    /// ref: ClientCnxn.SendThread, ZooKeeperSaslClient.
+    fn log_in(&self, link: &Link, input: &mut Input, wait: Duration) -> std::result::Result<(), End> {
+        let Some(begin) = &self.security.login else { return Ok(()) };
+        let mut answer = begin();
+        let mut token = Vec::new();
+        for _ in 0..MAX_TOKENS {
+            let said = answer(&token)
+                .map_err(|why| self.not_let_in(&format!("the server is not who it should be: {why}")))?;
+            let Some(said) = said else { return Ok(()) };
+            let xid = {
+                let mut inner = self.lock();
+                inner.xid = inner.xid.checked_add(1).unwrap_or(1);
+                Xid(inner.xid)
+            };
+            let mut body = Vec::new();
+            Writer::new(&mut body).buffer(Some(&said));
+            let reply = ask(link, input, &frame(xid, OpCode::Sasl, &body), wait);
+            let reply = reply.map_err(|e| self.lost(&format!("no login: {e}")))?;
+            let mut r = Reader::with_max_len(&reply, MAX_FRAME);
+            match ReplyHeader::read(&mut r) {
+                Ok(header) if header.xid == xid && header.err == 0 => {}
+                Ok(header) if header.xid == xid => {
+                    return Err(self.not_let_in("the server refuses the login"));
+                }
+                _ => return Err(self.lost(STRANGE)),
+            }
+            let next = r.buffer().map_err(|_| self.lost(STRANGE))?;
+            token = next.unwrap_or_default().to_vec();
+        }
+        Err(self.not_let_in("the login has no end"))
+    }
+
+    fn not_let_in(&self, why: &str) -> End {
+        self.lock().trouble = Some(why.to_owned());
+        End::Over(State::AuthFailed, "AuthFailed")
+    }
+
+    fn read_all(&self, link: &Link) -> End {
         let mut input = Input::default();
         let mut heard = Instant::now();
         loop {
@@ -442,7 +506,7 @@ impl Shared {
             if sent.elapsed() >= timeout / 3 {
                 self.lock().write(&frame(Xid::PING, OpCode::Ping, &[]));
             }
-            match input.frame(stream, timeout / 10) {
+            match input.frame(link, timeout / 10) {
                 Ok(Some(bytes)) => {
                     heard = Instant::now();
                     if let Some(end) = self.take(&bytes) {
@@ -450,7 +514,7 @@ impl Shared {
                     }
                 }
                 Ok(None) => {}
-                Err(()) => return End::Lost,
+                Err(_) => return End::Lost,
             }
         }
     }
@@ -497,6 +561,20 @@ impl Shared {
     }
 }
 
+/// Sends a frame on a connection on which nobody else speaks yet, and waits for the answer.
+fn ask(link: &Link, input: &mut Input, frame: &[u8], within: Duration) -> io::Result<Vec<u8>> {
+    let mut to = link;
+    to.write_all(frame)?;
+    let deadline = Instant::now() + within;
+    loop {
+        match input.frame(link, deadline.saturating_duration_since(Instant::now()))? {
+            Some(frame) => return Ok(frame),
+            None if Instant::now() < deadline => {}
+            None => return Err(io::Error::other("there is no answer")),
+        }
+    }
+}
+
 /// A server's path as the caller knows it.
 pub(crate) fn strip_chroot<'p>(chroot: &str, path: &'p str) -> &'p str {
     match path.strip_prefix(chroot) {
@@ -513,14 +591,14 @@ struct Input(Vec<u8>);
 impl Input {
     /// The next frame's content; `None`: not within this time. An error: the connection ended,
     /// or speaks another protocol.
-    fn frame(&mut self, stream: &mut TcpStream, wait: Duration) -> std::result::Result<Option<Vec<u8>>, ()> {
+    fn frame(&mut self, mut link: &Link, wait: Duration) -> io::Result<Option<Vec<u8>>> {
         if let Some(frame) = self.cut()? {
             return Ok(Some(frame));
         }
-        stream.set_read_timeout(Some(wait.max(Duration::from_millis(1)))).map_err(drop)?;
+        link.set_read_timeout(wait)?;
         let mut buffer = [0; 16 << 10];
-        match stream.read(&mut buffer) {
-            Ok(0) => Err(()),
+        match link.read(&mut buffer) {
+            Ok(0) => Err(io::Error::other("the server closed the connection")),
             Ok(n) => {
                 self.0.extend_from_slice(buffer.get(..n).unwrap_or_default());
                 self.cut()
@@ -533,15 +611,16 @@ impl Input {
             {
                 Ok(None)
             }
-            Err(_) => Err(()),
+            Err(e) => Err(e),
         }
     }
 
-    fn cut(&mut self) -> std::result::Result<Option<Vec<u8>>, ()> {
+    fn cut(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some((head, rest)) = self.0.split_first_chunk::<4>() else { return Ok(None) };
-        let len = usize::try_from(i32::from_be_bytes(*head)).map_err(drop)?;
+        let strange = || io::Error::other(STRANGE);
+        let len = usize::try_from(i32::from_be_bytes(*head)).map_err(|_| strange())?;
         if len > MAX_FRAME {
-            return Err(());
+            return Err(strange());
         }
         let Some(frame) = rest.get(..len).map(<[u8]>::to_vec) else { return Ok(None) };
         self.0.drain(..4 + len);
@@ -564,9 +643,9 @@ mod tests {
     #[test]
     fn frames_are_cut() {
         let mut input = Input(vec![0, 0, 0, 2, 7, 8, 0, 0]);
-        assert_eq!(input.cut(), Ok(Some(vec![7, 8])));
-        assert_eq!(input.cut(), Ok(None));
-        assert_eq!(Input(vec![0x7f, 0, 0, 0]).cut(), Err(()));
-        assert_eq!(Input(vec![0xff, 0, 0, 0]).cut(), Err(()));
+        assert_eq!(input.cut().unwrap(), Some(vec![7, 8]));
+        assert_eq!(input.cut().unwrap(), None);
+        assert!(Input(vec![0x7f, 0, 0, 0]).cut().is_err());
+        assert!(Input(vec![0xff, 0, 0, 0]).cut().is_err());
     }
 }

@@ -298,7 +298,7 @@ pub struct QuorumSasl {
     pub required: bool,
     /// What this member says to others, from the section `quorum.auth.learner.saslLoginContext`
     /// (`QuorumLearner`). Default: none (`quorum.auth.learnerRequireSasl=false`), it does not log in.
-    pub login: Option<Login>,
+    pub login: Option<MemberLogin>,
 }
 
 /// By which mechanism a section of the file of logins lets others in.
@@ -312,7 +312,7 @@ pub enum Door {
 
 /// Who somebody is, and how he proves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
+pub enum MemberLogin {
     /// DIGEST-MD5.
     Digest {
         /// `username`.
@@ -396,6 +396,53 @@ pub struct TlsSide {
     pub verify_accepted: bool,
     /// `client.certReload` or `sslQuorumReloadCertFiles`. Default: false.
     pub reload: bool,
+}
+
+/// TLS on the admin port, with the files of the members' side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminTls {
+    /// `ssl.quorum.*`; whether callers must show a certificate is `admin.needClientAuth`.
+    pub side: TlsSide,
+    /// `admin.forceHttps`: nothing else is taken. Otherwise it is `admin.portUnification`, which takes both.
+    pub forced: bool,
+}
+
+/// How a client reaches servers: what Java's has in its properties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// `zookeeper.client.secure`. Default: none, no TLS.
+    pub tls: Option<TlsClient>,
+    /// The section of the file `java.security.auth.login.config` that `zookeeper.sasl.clientconfig` names
+    /// (`Client`). Default: none, nobody is logged in.
+    pub login: Option<Login>,
+    /// Remarks.
+    pub notes: Vec<Note>,
+}
+
+/// A user of DIGEST-MD5.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// `username`.
+    pub user: String,
+    /// `password`.
+    pub password: Secret,
+}
+
+/// TLS of a client: `zookeeper.ssl.*` with `zookeeper.client.secure`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsClient {
+    /// `keyStore.*`: what it shows. Default: nothing.
+    pub key_store: Option<Store>,
+    /// `trustStore.*`: whom certificates of servers must come from. Required.
+    pub trust_store: Store,
+    /// `enabledProtocols`, without it `protocol`, by Java's names. Default: TLSv1.3 and TLSv1.2.
+    pub protocols: Option<Vec<String>>,
+    /// `ciphersuites`, by Java's names. Default: all that there are.
+    pub cipher_suites: Option<Vec<String>>,
+    /// `crl`: revoked certificates are refused. Default: false.
+    pub crl: bool,
+    /// `hostnameVerification`: a certificate must be for the host that was named. Default: true.
+    pub host_names: bool,
 }
 
 /// A file with keys or certificates.
@@ -484,6 +531,8 @@ pub struct Admin {
     pub server: bool,
     /// `admin.serverAddress` and `admin.serverPort`. Default: 0.0.0.0:8080.
     pub address: Endpoint,
+    /// `admin.portUnification` or `admin.forceHttps`. Default: none, no TLS.
+    pub tls: Option<AdminTls>,
     /// `admin.commandURL`. Default: `/commands`.
     pub command_url: String,
     /// `admin.idleTimeout`, ms: a connection that says nothing for so long is closed. Default: 30000.

@@ -10,11 +10,14 @@ use crate::error::Origin;
 /// The variables that are read, in the order of Java's command line. (ref: bin/zkServer.sh)
 pub const VARIABLES: [&str; 2] = ["SERVER_JVMFLAGS", "JVMFLAGS"];
 
+/// Those of a client. (ref: bin/zkCli.sh)
+pub const CLIENT_VARIABLES: [&str; 2] = ["CLIENT_JVMFLAGS", "JVMFLAGS"];
+
 /// The part of the environment that a configuration depends on. The caller fills it, so that
 /// everything here stays free of global state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Env {
-    /// Name and value of each of [`VARIABLES`] that is set.
+    /// Name and value of each of [`VARIABLES`] or [`CLIENT_VARIABLES`] that is set.
     pub variables: Vec<(String, String)>,
 }
 
@@ -26,7 +29,16 @@ impl Env {
 
     /// Picks [`VARIABLES`] out of all variables of a process, in their order.
     pub fn pick(lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let named = VARIABLES.iter().filter_map(|&name| Some((name.to_owned(), lookup(name)?)));
+        Self::of(&VARIABLES, lookup)
+    }
+
+    /// Picks [`CLIENT_VARIABLES`].
+    pub fn pick_client(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        Self::of(&CLIENT_VARIABLES, lookup)
+    }
+
+    fn of(names: &[&str], lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let named = names.iter().filter_map(|&name| Some((name.to_owned(), lookup(name)?)));
         Self { variables: named.collect() }
     }
 }

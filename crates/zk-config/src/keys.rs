@@ -155,7 +155,6 @@ use Kind::{Bool, Fraction, Millis, Number, Port, Text, YesNo};
 use Status::{Ensemble, Later, Nothing, Used};
 use short::{bare, file, own, prop};
 
-const TLS: Status = Later("TLS on the admin port");
 const HTTP: Status = Nothing("the admin port speaks HTTP/1.0 and 1.1, as its clients do");
 const FORWARDED: Status = Nothing("a header can be forged: the address of the connection counts");
 const THREADS: Status = Nothing("zkd sizes its threads itself");
@@ -257,9 +256,9 @@ pub const KEYS: &[Key] = &[
     prop("admin.commandURL", Text, "/commands", Used),
     prop("admin.idleTimeout", Millis, "30000", Used),
     prop("admin.httpVersion", Number, "11", HTTP),
-    prop("admin.portUnification", Bool, "false", TLS),
-    prop("admin.forceHttps", Bool, "false", TLS),
-    prop("admin.needClientAuth", Bool, "false", TLS),
+    prop("admin.portUnification", Bool, "false", Used),
+    prop("admin.forceHttps", Bool, "false", Used),
+    prop("admin.needClientAuth", Bool, "false", Used),
     prop("admin.snapshot.enabled", Bool, "true", Used),
     prop("admin.restore.enabled", Bool, "true", Used),
     prop("admin.rateLimiterIntervalInMS", Millis, "300000", Used),

@@ -24,6 +24,7 @@
 //! # Ok::<(), zk_config::ConfigError>(())
 //! ```
 
+mod client;
 pub mod config;
 pub mod dynamic;
 pub mod error;

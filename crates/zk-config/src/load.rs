@@ -20,6 +20,9 @@ use crate::{
     zoo_cfg::{Setting, Settings, decode_number},
 };
 
+/// The login module of DIGEST-MD5, on both sides.
+pub(crate) const DIGEST_LOGIN: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
+
 /// How [`Config::load_with`] reads a file: its bytes, or `None` when there is no such file.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Option<Vec<u8>>>;
 
@@ -79,7 +82,7 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Loaded, ConfigError> {
     Config::load_with(Path::new("zoo.cfg"), &Env::empty(), &read)
 }
 
-fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     use io::Read as _;
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -99,8 +102,8 @@ pub(crate) fn must_read(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, Conf
 /// Settings on their way to a [`Config`].
 pub(crate) struct Builder<'a> {
     /// Stands before messages that are about no line.
-    place: String,
-    path: Option<&'a Path>,
+    pub(crate) place: String,
+    pub(crate) path: Option<&'a Path>,
     pub(crate) settings: Settings,
     pub(crate) read: ReadFile<'a>,
 }
@@ -262,12 +265,6 @@ impl Builder<'_> {
             if let Some(setting) = self.property(name).filter(|s| s.value.eq_ignore_ascii_case("true")) {
                 return Err(setting.refused("certificates are not checked by OCSP, remove it or use ssl.crl"));
             }
-        }
-        if self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false")
-            && let Some(setting) = self.property("zookeeper.admin.forceHttps")
-            && setting.value.eq_ignore_ascii_case("true")
-        {
-            return Err(setting.refused("the admin port has no TLS yet, set admin.enableServer=false"));
         }
         Ok(())
     }
@@ -588,13 +585,25 @@ impl Builder<'_> {
         })
     }
 
-    fn admin(&self) -> Result<Admin, ConfigError> {
+    fn admin(&mut self) -> Result<Admin, ConfigError> {
+        let mut server = self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false");
+        // A server runs without its admin port, as Java's does.
+        let tls = match self.admin_tls() {
+            Ok(tls) => tls.filter(|_| server),
+            Err(e) if server => {
+                self.settings.warn(None, format!("no admin port, it cannot have TLS: {e}"));
+                server = false;
+                None
+            }
+            Err(_) => None,
+        };
         let value = |name: &str| self.property(name).map(|s| s.value.clone());
         let port = self.number("zookeeper.admin.serverPort", 8080, 0, 65535)?;
         Ok(Admin {
             words: value("zookeeper.4lw.commands.whitelist"),
             read_only_mode: self.flag("readonlymode.enabled", false),
-            server: self.property("zookeeper.admin.enableServer").is_none_or(|s| s.value != "false"),
+            server,
+            tls,
             address: Endpoint {
                 host: value("zookeeper.admin.serverAddress").and_then(named_host),
                 port: u16::try_from(port).expect("the range was checked"),

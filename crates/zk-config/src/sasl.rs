@@ -7,14 +7,13 @@ use std::{
 };
 
 use crate::{
-    config::{Door, Keytab, Login, PrincipalNames, QuorumSasl, Sasl},
+    config::{Door, Keytab, MemberLogin, PrincipalNames, QuorumSasl, Sasl},
     error::{ConfigError, Secret},
     jaas::{LoginFile, LoginModule},
-    load::{Builder, must_read},
+    load::{Builder, DIGEST_LOGIN, must_read},
     zoo_cfg::Setting,
 };
 
-const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
 const KERBEROS: &str = "com.sun.security.auth.module.Krb5LoginModule";
 const LOGIN_FILE: &str = "java.security.auth.login.config";
 
@@ -135,24 +134,24 @@ impl Builder<'_> {
         section: &str,
         modules: &[LoginModule],
         wanted: bool,
-    ) -> Result<Option<Login>, ConfigError> {
+    ) -> Result<Option<MemberLogin>, ConfigError> {
         let kerberos = self.kerberos(section, modules)?;
         if !wanted {
             return Ok(None);
         }
         if let Some(keytab) = kerberos {
-            return Ok(Some(Login::Kerberos { keytab, service: self.service() }));
+            return Ok(Some(MemberLogin::Kerberos { keytab, service: self.service() }));
         }
         if self.flag("zookeeper.fips-mode", true) {
             return Err(self.conflict(
-                "quorum.auth.learnerRequireSasl=true with DIGEST-MD5 needs fips-mode=false, as with Java",
+                "quorum.auth.learnerRequireSasl=true with DIGEST_LOGIN-MD5 needs fips-mode=false, as with Java",
             ));
         }
         let option =
             |name: &str| modules.iter().find_map(|m| m.options.get(name)).filter(|v| !v.expose().is_empty());
         match (option("username"), option("password")) {
             (Some(user), Some(password)) => {
-                Ok(Some(Login::Digest { user: user.expose().to_owned(), password: password.clone() }))
+                Ok(Some(MemberLogin::Digest { user: user.expose().to_owned(), password: password.clone() }))
             }
             _ => {
                 Err(self
@@ -207,10 +206,10 @@ impl Builder<'_> {
             value: module.class.clone(),
             reason,
         };
-        if let Some(module) = modules.iter().find(|m| m.class != DIGEST && m.class != KERBEROS) {
+        if let Some(module) = modules.iter().find(|m| m.class != DIGEST_LOGIN && m.class != KERBEROS) {
             return Err(refused(
                 module,
-                format!("there are no plug-in classes, allowed are {DIGEST} and {KERBEROS}"),
+                format!("there are no plug-in classes, allowed are {DIGEST_LOGIN} and {KERBEROS}"),
             ));
         }
         let Some(module) = modules.iter().find(|m| m.class == KERBEROS) else { return Ok(None) };
@@ -231,11 +230,11 @@ impl Builder<'_> {
     }
 
     /// Where the file of logins is said to be.
-    fn login_setting(&self) -> Option<Setting> {
+    pub(crate) fn login_setting(&self) -> Option<Setting> {
         self.property(LOGIN_FILE).filter(|s| !s.value.is_empty()).cloned()
     }
 
-    fn logins(&self, setting: &Setting) -> Result<LoginFile, ConfigError> {
+    pub(crate) fn logins(&self, setting: &Setting) -> Result<LoginFile, ConfigError> {
         let path = login_path(&setting.value);
         let property = |name: &str| self.property(name).map(|s| s.value.clone());
         LoginFile::parse(path, &must_read(path, self.read)?, &property)
@@ -244,7 +243,7 @@ impl Builder<'_> {
 
 /// The file of logins from its setting: `=` in front says in Java that there is no other, and it may
 /// be a URL. (ref: sun.security.provider.ConfigFile.init)
-fn login_path(value: &str) -> &Path {
+pub(crate) fn login_path(value: &str) -> &Path {
     let value = value.strip_prefix('=').unwrap_or(value);
     let local = value.strip_prefix("file:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
     Path::new(local.unwrap_or(value))

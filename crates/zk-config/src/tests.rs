@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crate::{
     Config, ConfigError, Endpoint, Env, Loaded, PeerType, Secret,
-    config::{Compression, DigestAlgorithm, Door, Keytab, Login, PrincipalNames},
+    config::{
+        ClientAuth, ClientSettings, Compression, DigestAlgorithm, Door, Keytab, MemberLogin, PrincipalNames,
+    },
     keys::{ALIASES, KEYS},
     parse_bytes,
 };
@@ -565,7 +567,9 @@ fn members_with_kerberos() {
         ("quorum.auth.kerberos.servicePrincipal=zk/_HOST", realm, "zk/_HOST@X"),
         ("quorum.auth.kerberos.servicePrincipal=zk/_HOST@Y", realm, "zk/_HOST@Y"),
     ] {
-        let Some(Login::Kerberos { keytab, service }) = login(lines, flags).login else { panic!("{lines}") };
+        let Some(MemberLogin::Kerberos { keytab, service }) = login(lines, flags).login else {
+            panic!("{lines}")
+        };
         assert_eq!((keytab.principal.as_str(), service.as_str()), ("learner/h@R", expected));
     }
 }
@@ -624,7 +628,7 @@ fn logins_of_members() {
     assert_eq!(users_of(&sasl.door)["zk"].expose(), "hush");
     let sasl = member(on, &jaas).expect("valid").expect("enabled");
     assert!(sasl.required && !format!("{sasl:?}").contains("hush"));
-    let login = Login::Digest { user: "zk".to_owned(), password: Secret::new("hush") };
+    let login = MemberLogin::Digest { user: "zk".to_owned(), password: Secret::new("hush") };
     assert_eq!(sasl.login, Some(login));
 
     for (lines, jaas, expected) in [
@@ -1029,12 +1033,79 @@ mod total {
 }
 
 #[test]
-fn an_admin_port_without_tls_is_not_opened_for_one_with() {
-    let with = |text: &str| files(&[("zoo.cfg", &format!("{MINIMAL}\n{text}"))], "");
-    let refused = with("admin.forceHttps=true").expect_err("refused").to_string();
-    assert!(refused.contains("the admin port has no TLS yet"), "{refused}");
-    assert!(with("admin.forceHttps=true\nadmin.enableServer=false").is_ok());
-    assert!(with("admin.forceHttps=false").is_ok());
+fn tls_of_the_admin_port() {
+    let with = |text: &str| files(&[("zoo.cfg", &format!("{MINIMAL}\n{text}"))], "").expect("valid");
+    let stores = "ssl.quorum.keyStore.location=/k.p12\nssl.quorum.trustStore.location=/t.p12\n";
+    let admin = |text: &str| with(&format!("{stores}{text}")).config.admin;
+    assert_eq!(admin("admin.forceHttps=false").tls, None);
+    let tls = admin("admin.forceHttps=TRUE").tls.expect("TLS");
+    assert_eq!((tls.forced, tls.side.client_auth, tls.side.prefix), (true, ClientAuth::None, "ssl.quorum."));
+    let tls = admin("admin.portUnification=true\nadmin.needClientAuth=true\nssl.quorum.clientAuth=none").tls;
+    let tls = tls.expect("TLS");
+    assert_eq!((tls.forced, tls.side.client_auth), (false, ClientAuth::Need));
+    assert_eq!(admin("admin.forceHttps=true\nadmin.enableServer=false").tls, None);
+    for stores in ["", "ssl.quorum.keyStore.location=/k.p12", "ssl.keyStore.location=/k.p12"] {
+        let without = with(&format!("admin.forceHttps=true\n{stores}"));
+        assert!(!without.config.admin.server, "{stores}");
+        let said = without.notes.iter().any(|n| n.text.starts_with("no admin port, it cannot have TLS"));
+        assert!(said, "{stores}: {:?}", without.notes);
+    }
+}
+
+#[test]
+fn settings_of_clients() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let jaas = dir.path().join("jaas.conf");
+    let logins = "Client { org.apache.zookeeper.server.auth.DigestLoginModule required\n\
+                  username=\"bob\" password=\"hush\"; };\nOther { a.Krb5LoginModule required; };\n\
+                  Half { org.apache.zookeeper.server.auth.DigestLoginModule required username=\"bob\"; };";
+    std::fs::write(&jaas, logins).expect("written");
+    let file = dir.path().join("client.properties");
+    std::fs::write(&file, "zookeeper.client.secure=true\nzookeeper.ssl.hostnameVerification=false\n")
+        .expect("written");
+    let load = |flags: &str, file: Option<&Path>, arguments: &[(&str, &str)]| {
+        let env = Env::pick_client(|name| (name == "CLIENT_JVMFLAGS").then(|| flags.to_owned()));
+        let arguments: Vec<_> = arguments.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        ClientSettings::load(file, &env, &arguments)
+    };
+    let none =
+        load("-Xmx1g -Dzookeeper.clientCnxnSocket=x -Dzookeeper.ssl.trustStore.location=/t.pem", None, &[]);
+    let none = none.expect("valid");
+    assert_eq!((&none.tls, &none.login, none.notes.len()), (&None, &None, 0));
+
+    let trust = "-Dzookeeper.ssl.trustStore.location=/t.pem";
+    let tls =
+        load(&format!("{trust} -Dzookeeper.client.secure=true"), None, &[]).expect("valid").tls.expect("TLS");
+    assert!(tls.host_names && tls.key_store.is_none() && !tls.crl);
+    let tls = load(trust, Some(&file), &[]).expect("valid").tls.expect("TLS");
+    assert!(!tls.host_names);
+    let argument = [("zookeeper.ssl.hostnameVerification", "true")];
+    assert!(load(trust, Some(&file), &argument).expect("valid").tls.expect("TLS").host_names);
+    for (flag, refused) in [("ocsp=true", "OCSP"), ("context.supplier.class=a.B", "plug-in")] {
+        let flags = format!("{trust} -Dzookeeper.serverCnxnFactory=a.B -Dzookeeper.ssl.{flag}");
+        assert!(load(&flags, None, &[]).is_ok());
+        let error = load(&flags, Some(&file), &[]).expect_err(flag).to_string();
+        assert!(error.contains(refused), "{error}");
+    }
+    let missing = load("", Some(&file), &[]).expect_err("no trust store").to_string();
+    assert!(missing.contains("zookeeper.ssl.trustStore.location is not set"), "{missing}");
+
+    let jaas = format!("-Djava.security.auth.login.config={}", jaas.display());
+    let login = |more: &str| load(&format!("{jaas} {more}"), None, &[]);
+    let bob = login("").expect("valid").login.expect("a login");
+    assert_eq!((bob.user.as_str(), bob.password.expose()), ("bob", "hush"));
+    assert_eq!(login("-Dzookeeper.sasl.client=false").expect("valid").login, None);
+    let nobody = login("-Dzookeeper.sasl.clientconfig=Nobody").expect("valid");
+    assert!(
+        nobody.login.is_none() && nobody.notes[0].text.contains("no section Nobody"),
+        "{:?}",
+        nobody.notes
+    );
+    for (section, expected) in [("Other", "DIGEST-MD5 alone"), ("Half", "password")] {
+        let refused =
+            login(&format!("-Dzookeeper.sasl.clientconfig={section}")).expect_err(section).to_string();
+        assert!(refused.contains(expected) && !refused.contains("hush"), "{refused}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    config::{ClientAuth, Store, StoreKind, Tls, TlsSide},
+    config::{AdminTls, ClientAuth, Store, StoreKind, Tls, TlsClient, TlsSide},
     error::{ConfigError, Secret},
     load::Builder,
 };
@@ -22,17 +22,24 @@ impl Builder<'_> {
     pub(crate) fn tls(&mut self, has_members: bool) -> Result<Tls, ConfigError> {
         let quorum = self.switch("sslQuorum", false)?;
         let quorum_unified = self.switch("portUnification", false)?;
-        let quorum_reload = self.switch("sslQuorumReloadCertFiles", false)?;
         let unified = self.flag("zookeeper.client.portUnification", false);
         let client = if self.clients_use_tls() {
             self.check_client_classes()?;
             let reload = self.flag("zookeeper.client.certReload", false);
-            Some(self.tls_side(CLIENT, "ssl.", false, reload)?)
+            let client_auth = self.client_auth(CLIENT)?;
+            // Nobody is dialled from there.
+            let needs_trust = client_auth != ClientAuth::None;
+            let mut side = self.tls_side(CLIENT, "ssl.", client_auth, needs_trust, reload)?;
+            self.host_names(&mut side, CLIENT, false);
+            Some(side)
         } else {
             None
         };
         let between = if has_members && (quorum || quorum_unified) {
-            Some(self.tls_side(QUORUM, "ssl.quorum.", true, quorum_reload)?)
+            let client_auth = self.client_auth(QUORUM)?;
+            let mut side = self.quorum_side(client_auth)?;
+            self.host_names(&mut side, QUORUM, true);
+            Some(side)
         } else {
             None
         };
@@ -67,24 +74,48 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// The admin port has the files of the members' side. Not all of it counts: Java's admin server asks for
+    /// certificates by a setting of its own, and never looks at host names, for they are the callers'.
+    ///
+    /// differs: protocols, cipher suites and `crl` of that side count here too, and files that change are read
+    /// again with `sslQuorumReloadCertFiles`; Java leaves that to Jetty, which does none of it.
+    /// (ref: JettyAdminServer.<init>)
+    pub(crate) fn admin_tls(&self) -> Result<Option<AdminTls>, ConfigError> {
+        let forced = self.flag("zookeeper.admin.forceHttps", false);
+        if !forced && !self.flag("zookeeper.admin.portUnification", false) {
+            return Ok(None);
+        }
+        let client_auth = match self.flag("zookeeper.admin.needClientAuth", false) {
+            true => ClientAuth::Need,
+            false => ClientAuth::None,
+        };
+        Ok(Some(AdminTls { side: self.quorum_side(client_auth)?, forced }))
+    }
+
+    fn quorum_side(&self, client_auth: ClientAuth) -> Result<TlsSide, ConfigError> {
+        let reload = self.switch("sslQuorumReloadCertFiles", false)?;
+        self.tls_side(QUORUM, "ssl.quorum.", client_auth, true, reload)
+    }
+
+    fn client_auth(&self, prefix: &str) -> Result<ClientAuth, ConfigError> {
+        let Some(s) = self.property(&format!("{prefix}clientAuth")) else { return Ok(ClientAuth::Need) };
+        match s.value.to_ascii_lowercase().as_str() {
+            "" | "need" => Ok(ClientAuth::Need),
+            "want" => Ok(ClientAuth::Want),
+            "none" => Ok(ClientAuth::None),
+            _ => Err(s.invalid("need, want or none")),
+        }
+    }
+
     /// (ref: X509Util, SSLContextAndOptions)
     fn tls_side(
-        &mut self,
+        &self,
         prefix: &str,
         shown: &'static str,
-        quorum: bool,
+        client_auth: ClientAuth,
+        needs_trust: bool,
         reload: bool,
     ) -> Result<TlsSide, ConfigError> {
-        let name = |key: &str| format!("{prefix}{key}");
-        let client_auth = match self.property(&name("clientAuth")) {
-            None => ClientAuth::Need,
-            Some(s) => match s.value.to_ascii_lowercase().as_str() {
-                "" | "need" => ClientAuth::Need,
-                "want" => ClientAuth::Want,
-                "none" => ClientAuth::None,
-                _ => return Err(s.invalid("need, want or none")),
-            },
-        };
         let key_store = self.store(prefix, "keyStore")?.ok_or_else(|| {
             self.missing(
                 &format!("{shown}keyStore.location"),
@@ -92,19 +123,39 @@ impl Builder<'_> {
             )
         })?;
         let trust_store = self.store(prefix, "trustStore")?;
-        // Members are dialled too, and whoever is dialled shows a certificate.
-        if trust_store.is_none() && (quorum || client_auth != ClientAuth::None) {
+        if trust_store.is_none() && needs_trust {
             let key = format!("{shown}trustStore.location");
             let allowed = "a file with the certificates of the authorities that certificates of the other side \
                            must come from (to ask clients for none set ssl.clientAuth=none)";
             return Err(self.missing(&key, allowed));
         }
-        let names = |key: &str| {
-            let listed = self.property(&name(key)).map(|s| s.value.as_str()).filter(|v| !v.is_empty());
-            listed.map(|v| v.split(',').map(|n| n.trim().to_owned()).collect::<Vec<_>>())
-        };
-        let protocols = names("enabledProtocols").or_else(|| names("protocol"));
-        let cipher_suites = names("ciphersuites");
+        Ok(TlsSide {
+            prefix: shown,
+            key_store,
+            trust_store,
+            client_auth,
+            protocols: self.protocols(prefix),
+            cipher_suites: self.names(&format!("{prefix}ciphersuites")),
+            crl: self.flag(&format!("{prefix}crl"), false),
+            verify_dialled: false,
+            verify_accepted: false,
+            reload,
+        })
+    }
+
+    fn names(&self, property: &str) -> Option<Vec<String>> {
+        let listed = self.property(property).map(|s| s.value.as_str()).filter(|v| !v.is_empty());
+        listed.map(|v| v.split(',').map(|n| n.trim().to_owned()).collect())
+    }
+
+    fn protocols(&self, prefix: &str) -> Option<Vec<String>> {
+        let names = |key: &str| self.names(&format!("{prefix}{key}"));
+        names("enabledProtocols").or_else(|| names("protocol"))
+    }
+
+    /// Whose names are compared with certificates.
+    fn host_names(&mut self, side: &mut TlsSide, prefix: &str, quorum: bool) {
+        let name = |key: &str| format!("{prefix}{key}");
         let strict =
             self.property("zookeeper.fips-mode").is_some_and(|s| s.value.eq_ignore_ascii_case("false"));
         let host_names = self.flag(&name("hostnameVerification"), true);
@@ -115,18 +166,38 @@ impl Builder<'_> {
                 self.note_names(&[&name("hostnameVerification")]);
             }
         }
-        Ok(TlsSide {
-            prefix: shown,
-            key_store,
+        side.verify_dialled = strict && quorum && host_names;
+        side.verify_accepted = strict && client_names;
+    }
+
+    /// What a client dials with: the same keys as a server's `ssl.*`.
+    ///
+    /// differs: without a trust store Java trusts all public authorities; that is refused here.
+    /// (ref: ClientX509Util.createNettySslContextForClient)
+    pub(crate) fn tls_of_client(&self) -> Result<Option<TlsClient>, ConfigError> {
+        if !self.flag("zookeeper.client.secure", false) {
+            return Ok(None);
+        }
+        let property = |key: &str| self.property(&format!("{CLIENT}{key}"));
+        if let Some(s) = property("ocsp").filter(|s| s.value.eq_ignore_ascii_case("true")) {
+            return Err(s.refused("certificates are not checked by OCSP, remove it or use zookeeper.ssl.crl"));
+        }
+        if let Some(s) = property("context.supplier.class").filter(|s| !s.value.is_empty()) {
+            return Err(s.refused("there are no plug-in classes, use zookeeper.ssl.keyStore.location"));
+        }
+        let trust_store = self.store(CLIENT, "trustStore")?.ok_or_else(|| {
+            let allowed =
+                "a file with the certificates of the authorities that servers' certificates come from";
+            self.missing("zookeeper.ssl.trustStore.location", allowed)
+        })?;
+        Ok(Some(TlsClient {
+            key_store: self.store(CLIENT, "keyStore")?,
             trust_store,
-            client_auth,
-            protocols,
-            cipher_suites,
-            crl: self.flag(&name("crl"), false),
-            verify_dialled: strict && quorum && host_names,
-            verify_accepted: strict && client_names,
-            reload,
-        })
+            protocols: self.protocols(CLIENT),
+            cipher_suites: self.names(&format!("{CLIENT}ciphersuites")),
+            crl: self.flag(&format!("{CLIENT}crl"), false),
+            host_names: self.flag(&format!("{CLIENT}hostnameVerification"), true),
+        }))
     }
 
     /// Java's default of fips-mode turns the check of host names off. (ref: X509Util.createTrustManager)

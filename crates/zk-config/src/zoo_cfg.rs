@@ -383,7 +383,6 @@ mod tests {
             found,
             [
                 "zoo.cfg:2: admin.forceHttps=maybe is neither true nor false",
-                "zoo.cfg:2: admin.forceHttps has no effect yet: TLS on the admin port is missing",
                 "zoo.cfg:1: flushDelay has no effect: a batch is what gathered during the last sync, no timer is involved",
                 "zoo.cfg:4: nio.numWorkerThreads=x is not a number, it is ignored as Java does",
                 "zoo.cfg:4: nio.numWorkerThreads has no effect: zkd sizes its threads itself",

@@ -17,13 +17,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, STRICT_TRANSPORT_SECURITY,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use zk_admin::http::{self, Command, Outcome, Refusal};
@@ -36,6 +39,7 @@ use crate::core_loop::Control;
 use crate::meters::Meters;
 use crate::server::StartError;
 use crate::shared::{Serving, Shared, address_identity};
+use crate::tls::{AdminPort, AdminStream};
 use crate::worker::ToWorker;
 use crate::{accept, backup, limits};
 
@@ -92,6 +96,15 @@ enum Door {
     Prometheus,
 }
 
+/// A connection's surroundings.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    door: Door,
+    peer: SocketAddr,
+    /// It speaks TLS.
+    secure: bool,
+}
+
 impl AdminServer {
     /// Opens the ports that are wanted. Without the admin port a server runs all the same, as in
     /// Java, and without the page of Prometheus it does not.
@@ -110,14 +123,14 @@ impl AdminServer {
         });
         let mut doors = Vec::new();
         if admin.server {
-            match accept::listen(&admin.address, None) {
-                Ok(listener) => doors.push((Door::Admin, listener)),
-                Err(e) => tracing::warn!("no admin port, {} cannot be listened on: {e}", admin.address),
+            match open(admin) {
+                Ok((listener, tls)) => doors.push((Door::Admin, listener, tls)),
+                Err(why) => tracing::warn!("no admin port, {why}"),
             }
         }
         if let Some(address) = &admin.prometheus {
             let failed = |source| StartError::Listen { address: address.to_string(), source };
-            doors.push((Door::Prometheus, accept::listen(address, None).map_err(failed)?));
+            doors.push((Door::Prometheus, accept::listen(address, None).map_err(failed)?, None));
         }
         if doors.is_empty() {
             return Ok(Self { state, stop: None, thread: None });
@@ -145,15 +158,39 @@ impl AdminServer {
     }
 }
 
-fn run(state: &Arc<State>, doors: Vec<(Door, TcpListener)>, stopped: oneshot::Receiver<()>) {
+/// A port, with its TLS if it has that.
+type Opened = (TcpListener, Option<Arc<AdminPort>>);
+
+/// TLS of the admin port, if it has that; an error says why there is no such port.
+pub fn tls(admin: &zk_config::config::Admin) -> Result<Option<Arc<AdminPort>>, String> {
+    let tls = admin.tls.as_ref().map(AdminPort::load).transpose();
+    tls.map_err(|e| format!("it cannot have TLS: {e}"))
+}
+
+/// The admin port; an error says why there is none.
+fn open(admin: &zk_config::config::Admin) -> Result<Opened, String> {
+    let tls = tls(admin)?;
+    let listener = accept::listen(&admin.address, None);
+    let listener = listener.map_err(|e| format!("{} cannot be listened on: {e}", admin.address))?;
+    Ok((listener, tls))
+}
+
+fn run(
+    state: &Arc<State>,
+    doors: Vec<(Door, TcpListener, Option<Arc<AdminPort>>)>,
+    stopped: oneshot::Receiver<()>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("admin-files")
         .build()
         .expect("a runtime needs nothing but descriptors, which were raised at the start");
     let local = LocalSet::new();
-    for (door, listener) in doors {
-        local.spawn_local(accept_all(Arc::clone(state), door, listener));
+    for (door, listener, tls) in doors {
+        if let Some(tls) = &tls {
+            local.spawn_local(Arc::clone(tls).watch());
+        }
+        local.spawn_local(accept_all(Arc::clone(state), door, listener, tls));
     }
     // The sender is dropped to end this.
     let _ = local.block_on(&runtime, stopped);
@@ -161,7 +198,7 @@ fn run(state: &Arc<State>, doors: Vec<(Door, TcpListener)>, stopped: oneshot::Re
     runtime.shutdown_timeout(limits::STOP_WAIT);
 }
 
-async fn accept_all(state: Arc<State>, door: Door, listener: TcpListener) {
+async fn accept_all(state: Arc<State>, door: Door, listener: TcpListener, tls: Option<Arc<AdminPort>>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(e) => return tracing::error!("cannot watch the admin port: {e}"),
@@ -171,9 +208,9 @@ async fn accept_all(state: Arc<State>, door: Door, listener: TcpListener) {
         let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let state = Arc::clone(&state);
+                let (state, tls) = (Arc::clone(&state), tls.clone());
                 tokio::task::spawn_local(async move {
-                    serve_connection(state, door, stream, peer).await;
+                    serve_connection(state, door, stream, peer, tls).await;
                     drop(place);
                 });
             }
@@ -185,15 +222,46 @@ async fn accept_all(state: Arc<State>, door: Door, listener: TcpListener) {
     }
 }
 
-async fn serve_connection(state: Arc<State>, door: Door, stream: tokio::net::TcpStream, peer: SocketAddr) {
+async fn serve_connection(
+    state: Arc<State>,
+    door: Door,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<AdminPort>>,
+) {
     // Whoever takes nothing of an answer for so long has gone.
     if let Err(e) = SockRef::from(&stream).set_tcp_user_timeout(Some(state.idle)) {
         tracing::debug!(%peer, "no time-out of an admin connection: {e}");
     }
-    let idle = state.idle;
+    let stream = match tls {
+        None => AdminStream::Plain(stream),
+        Some(tls) => {
+            let shake = tokio::time::timeout(state.idle, tls.accept(stream));
+            let stream = match shake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => stream,
+                Err(e) => return tracing::debug!(%peer, "no TLS on the admin port: {e}"),
+            };
+            if matches!(stream, AdminStream::Plain(_)) {
+                state.meters.admin.insecure.add(1);
+            }
+            stream
+        }
+    };
+    match stream {
+        AdminStream::Plain(stream) => serve_http(state, Caller { door, peer, secure: false }, stream).await,
+        AdminStream::Tls(stream) => serve_http(state, Caller { door, peer, secure: true }, *stream).await,
+    }
+}
+
+async fn serve_http(
+    state: Arc<State>,
+    caller: Caller,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) {
+    let (idle, peer) = (state.idle, caller.peer);
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(Asked { state, door, peer }.answer(request).await) }
+        async move { Ok::<_, Infallible>(Asked { state, caller }.answer(request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(idle);
@@ -243,15 +311,25 @@ fn respond(response: http::Response) -> Answer {
     answer
 }
 
+/// Browsers come back with TLS only, for a day. (ref: JettyAdminServer.DEFAULT_STS_MAX_AGE)
+const STRICT: &str = "max-age=86400; includeSubDomains";
+
 /// A request's surroundings.
 struct Asked {
     state: Arc<State>,
-    door: Door,
-    peer: SocketAddr,
+    caller: Caller,
 }
 
 impl Asked {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let mut answer = self.answer_plainly(request).await;
+        if self.caller.secure {
+            answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT));
+        }
+        answer
+    }
+
+    async fn answer_plainly(&self, request: Request<Incoming>) -> Answer {
         self.state.meters.admin.requests.add(1);
         let path = request.uri().path().to_owned();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -261,7 +339,7 @@ impl Asked {
         if path == "/metrics" && reads {
             return self.metrics().await;
         }
-        if self.door == Door::Prometheus {
+        if self.caller.door == Door::Prometheus {
             return respond(http::not_found());
         }
         match path.as_str() {
@@ -438,7 +516,7 @@ impl Asked {
             None => (text.trim_end_matches(' '), None),
         };
         let ids: Vec<AuthId> = match scheme {
-            "ip" => vec![address_identity(self.peer.ip().to_canonical())],
+            "ip" => vec![address_identity(self.caller.peer.ip().to_canonical())],
             _ => shared.policy.authenticate(scheme, auth).map_err(|_| Refusal::NotAuthenticated)?,
         };
         if ids.is_empty() {

@@ -301,6 +301,7 @@ fn metrics(shared: &Shared, workers: &[WorkerReport], core: &CoreReport) -> Vec<
         counter(names::SNAPSHOT_RATE_LIMITED_COUNT, admin.snapshot_limited.get()),
         counter(names::RESTORE_ERROR_COUNT, admin.restore_errors.get()),
         counter(names::RESTORE_RATE_LIMITED_COUNT, admin.restore_limited.get()),
+        counter(names::INSECURE_ADMIN_COUNT, admin.insecure.get()),
     ];
     list.extend(summaries(shared));
     list.extend(quotas(shared));

@@ -41,7 +41,7 @@ mod member;
 mod meters;
 pub mod peer;
 mod recovery;
-mod sasl;
+pub mod sasl;
 pub mod server;
 mod shared;
 mod stats;
@@ -52,4 +52,6 @@ mod worker;
 
 pub use disk::EXIT_DISK;
 pub use recovery::storage_config;
-pub use server::{COMPATIBLE_RELEASE, Hangup, Options, Server, StartError, check, huge_pages, version};
+pub use server::{
+    COMPATIBLE_RELEASE, Hangup, Options, Server, StartError, check, huge_pages, missing, version,
+};

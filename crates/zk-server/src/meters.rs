@@ -352,6 +352,8 @@ pub struct MirrorMeters {
 pub struct AdminMeters {
     /// Requests.
     pub requests: Counter,
+    /// Connections without TLS on a port that takes both kinds.
+    pub insecure: Counter,
     /// Time of snapshots, microseconds.
     pub snapshot: Histogram,
     /// Those that failed.

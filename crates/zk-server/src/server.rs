@@ -39,7 +39,7 @@ use crate::shared::{Connections, Serving, Settings, Shared, WorkerHandle};
 use crate::throttle::Throttle;
 use crate::tls::{ClientPort, Members, TlsError};
 use crate::worker::{ToWorker, Worker};
-use crate::{accept, clock, limits, recovery};
+use crate::{accept, admin_http, clock, limits, recovery};
 
 /// The release of Apache ZooKeeper whose behaviour this is.
 pub const COMPATIBLE_RELEASE: &str = "3.9.4";
@@ -350,6 +350,11 @@ pub enum Hangup {
 /// its ports. [`Server::start`] begins with the same.
 pub fn check(config: &Config) -> Result<(), StartError> {
     Plan::of(config, 1).map(drop)
+}
+
+/// What a server would start without, although it is configured; as far as [`check`] can tell.
+pub fn missing(config: &Config) -> Option<String> {
+    admin_http::tls(&config.admin).err().map(|why| format!("no admin port, {why}"))
 }
 
 /// What a configuration makes of a server.

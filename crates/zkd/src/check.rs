@@ -9,7 +9,12 @@ use crate::{Exit, Failure, one_line, serve};
 
 /// Says what a server would make of a file, and fails if none would start with it.
 pub fn run(file: &Path, as_json: bool) -> Result<(), Failure> {
-    let loaded = Config::load(file, &serve::env()).map_err(anyhow::Error::new);
+    let mut loaded = Config::load(file, &serve::env()).map_err(anyhow::Error::new);
+    if let Ok(loaded) = &mut loaded
+        && let Some(text) = zk_server::missing(&loaded.config)
+    {
+        loaded.notes.push(Note { level: Level::Warn, origin: None, text });
+    }
     let refused = match &loaded {
         Err(e) => Some(one_line(e)),
         Ok(loaded) => zk_server::check(&loaded.config).err().map(|e| format!("{}: {e}", file.display())),

@@ -212,6 +212,13 @@ pub struct StatusArgs {
     /// How long to wait for an answer, in ms
     #[arg(long, value_name = "MS", default_value_t = 3000)]
     pub timeout: u64,
+    /// Properties of Java's client, such as zookeeper.client.secure=true and zookeeper.ssl.* for ports with TLS;
+    /// CLIENT_JVMFLAGS and JVMFLAGS in the environment are read too
+    #[arg(long, value_name = "FILE")]
+    pub client_configuration: Option<PathBuf>,
+    /// One such property; it counts more
+    #[arg(short = 'D', value_name = "NAME=VALUE")]
+    pub properties: Vec<String>,
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -221,7 +228,8 @@ pub struct StatusArgs {
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub struct ClientArgs {
-    /// -server HOST:PORT,...[/CHROOT] -timeout MS -r -waitforconnection --json, then a command
+    /// -server HOST:PORT,...[/CHROOT] -timeout MS -r -waitforconnection -client-configuration FILE -Dname=value
+    /// --json, then a command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     pub arguments: Vec<String>,
 }

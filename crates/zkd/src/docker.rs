@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::{env, fs, io};
 
 use anyhow::{Context as _, bail};
+use zk_client::Link;
 use zk_config::Config;
 
 use crate::status::exchange;
@@ -211,7 +212,8 @@ fn ask() -> anyhow::Result<()> {
 }
 
 fn srvr(address: &std::net::SocketAddr) -> anyhow::Result<String> {
-    exchange(TcpStream::connect_timeout(address, HEALTH_WAIT)?, "srvr", HEALTH_WAIT)
+    let stream = TcpStream::connect_timeout(address, HEALTH_WAIT)?;
+    exchange(&Link::open(stream, "", None, HEALTH_WAIT)?, "srvr", HEALTH_WAIT)
 }
 
 #[cfg(test)]

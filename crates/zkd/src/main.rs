@@ -9,6 +9,7 @@ mod inspect;
 mod notify;
 mod out;
 mod progress;
+mod security;
 mod serve;
 mod status;
 mod times;

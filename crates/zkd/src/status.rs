@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
+use zk_client::{Link, Shake};
 use zk_proto::Zxid;
 
 use crate::cli::StatusArgs;
 use crate::out::{Colour, Out};
+use crate::security::{self, Given};
 use crate::{Exit, Failure};
 
 /// An answer is short; a stranger's may not be.
@@ -52,8 +54,18 @@ enum Health {
 pub fn run(args: &StatusArgs) -> std::result::Result<(), Failure> {
     let names = names(&args.members).map_err(|e| Failure::new(Exit::Invalid, e))?;
     let wait = Duration::from_millis(args.timeout);
-    let asked: Vec<_> =
-        names.into_iter().map(|name| (name.clone(), thread::spawn(move || ask(&name, wait)))).collect();
+    // Words need no login.
+    let properties = args.properties.iter().map(|p| security::property(p));
+    let properties = properties.chain([security::property("zookeeper.sasl.client=false")]).collect();
+    let given = Given { file: args.client_configuration.clone(), properties };
+    let security = security::load(&given, |_| ()).map_err(|e| Failure::new(Exit::Invalid, e))?;
+    let asked: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let tls = security.tls.clone();
+            (name.clone(), thread::spawn(move || ask(&name, tls.as_deref(), wait)))
+        })
+        .collect();
     let gone = || Err("the question could not be asked".to_owned());
     let members: Vec<_> = asked
         .into_iter()
@@ -89,20 +101,20 @@ fn with_port(name: &str) -> String {
     }
 }
 
-fn ask(name: &str, wait: Duration) -> std::result::Result<Answer, String> {
+fn ask(name: &str, tls: Option<&Shake>, wait: Duration) -> std::result::Result<Answer, String> {
     let begin = Instant::now();
-    let text = word(name, "srvr", wait).map_err(|e| format!("{e:#}"))?;
+    let text = word(name, "srvr", tls, wait).map_err(|e| format!("{e:#}"))?;
     let mut answer = parse(&text)?;
     answer.took = begin.elapsed();
     Ok(answer)
 }
 
 /// Asks the first address of a name that takes a connection.
-fn word(name: &str, word: &str, wait: Duration) -> Result<String> {
+fn word(name: &str, word: &str, tls: Option<&Shake>, wait: Duration) -> Result<String> {
     let mut tried = None;
     for addr in name.to_socket_addrs().with_context(|| format!("{name} is no address"))? {
         match TcpStream::connect_timeout(&addr, wait) {
-            Ok(stream) => return exchange(stream, word, wait),
+            Ok(stream) => return exchange(&Link::open(stream, name, tls, wait)?, word, wait),
             Err(e) => tried = Some(e),
         }
     }
@@ -110,14 +122,16 @@ fn word(name: &str, word: &str, wait: Duration) -> Result<String> {
 }
 
 /// Sends a four-letter word on a fresh connection and reads to the end.
-pub fn exchange(mut stream: TcpStream, word: &str, wait: Duration) -> Result<String> {
-    stream.set_read_timeout(Some(wait))?;
-    stream.set_write_timeout(Some(wait))?;
-    stream.write_all(word.as_bytes()).context("the connection broke")?;
+pub fn exchange(mut link: &Link, word: &str, wait: Duration) -> Result<String> {
+    link.write_all(word.as_bytes()).context("the connection broke")?;
     let mut text = String::new();
-    match stream.take(MAX_ANSWER).read_to_string(&mut text) {
+    match link.take(MAX_ANSWER).read_to_string(&mut text) {
         Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-            bail!("no answer within {} ms: the server hangs, or the port speaks TLS", wait.as_millis())
+            bail!(
+                "no answer within {} ms: the server hangs, or the port speaks TLS and zookeeper.client.secure is \
+                 not set",
+                wait.as_millis()
+            )
         }
         done => done.context("the connection broke")?,
     };
@@ -133,7 +147,7 @@ fn parse(text: &str) -> std::result::Result<Answer, String> {
     }
     let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
     let Some(mode) = field("Mode:") else {
-        return Err("no ZooKeeper: the answer to srvr has no mode".to_owned());
+        return Err("no ZooKeeper, or a port with TLS and zookeeper.client.secure is not set: the answer to srvr has no mode".to_owned());
     };
     let number = |name: &str| field(name).and_then(|v| v.parse().ok());
     let version = field("Zookeeper version:").unwrap_or_default();

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zk_config::Secret;
-use zk_config::config::{Door, Keytab, Login, QuorumSasl};
+use zk_config::config::{Door, Keytab, MemberLogin, QuorumSasl};
 use zk_gssapi::Credentials;
 use zk_proto::quorum::QuorumError;
 use zk_proto::quorum::auth::{AuthStatus, QuorumAuthPacket};
@@ -94,8 +94,8 @@ impl MemberLogins {
         };
         let dial = match login {
             None => None,
-            Some(Login::Digest { user, password }) => Some(Dial::Digest { user, password }),
-            Some(Login::Kerberos { keytab, service }) => {
+            Some(MemberLogin::Digest { user, password }) => Some(Dial::Digest { user, password }),
+            Some(MemberLogin::Kerberos { keytab, service }) => {
                 // A ticket can wait for its KDC, but not a key.
                 service_key(&keytab)?;
                 Some(Dial::Kerberos { keytab, service, pool: Pool::start("member-tickets")? })
@@ -362,7 +362,7 @@ mod tests {
 
     fn member(password: &str, dials: bool, required: bool) -> MemberLogins {
         let password = Secret::new(password);
-        let login = Login::Digest { user: "zk".to_owned(), password: password.clone() };
+        let login = MemberLogin::Digest { user: "zk".to_owned(), password: password.clone() };
         let door = Door::Digest(BTreeMap::from([("zk".to_owned(), password)]));
         MemberLogins::new(Some(QuorumSasl { door, required, login: dials.then_some(login) }))
             .expect("no Kerberos")

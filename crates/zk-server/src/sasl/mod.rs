@@ -27,7 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 use zk_config::Secret;
-use zk_config::config::{Auth, Door, Keytab, Sasl};
+use zk_config::config::{Auth, Door, Keytab, Login, Sasl};
 use zk_gssapi::Credentials;
 use zk_pipeline::auth::valid_principal;
 use zk_proto::AuthId;
@@ -266,6 +266,57 @@ impl Work {
     }
 }
 
+/// One login of a tool that connects as a client.
+/// ref: ZooKeeperSaslClient.
+#[derive(Debug)]
+pub struct Caller {
+    login: Login,
+    step: Step,
+}
+
+/// How far a [`Caller`] has come.
+#[derive(Debug)]
+enum Step {
+    New,
+    Asked,
+    Answered(digest_md5::Response),
+    Over,
+}
+
+impl Caller {
+    /// Somebody who has said nothing yet.
+    pub fn new(login: Login) -> Self {
+        Self { login, step: Step::New }
+    }
+
+    /// What to say to a token of the server's; the first one is empty, since the client begins. `None`:
+    /// the server has proven that it knows the password too, and there is nothing more to say.
+    ///
+    /// # Errors
+    /// If the server's token is not taken.
+    pub fn answer(&mut self, token: &[u8]) -> Result<Option<Vec<u8>>, LoginError> {
+        match std::mem::replace(&mut self.step, Step::Over) {
+            Step::New => {
+                self.step = Step::Asked;
+                Ok(Some(Vec::new()))
+            }
+            Step::Asked => {
+                let own = nonce().map_err(LoginError::Random)?;
+                let who = (self.login.user.as_str(), &self.login.password);
+                let response = digest_md5::respond(&CLIENTS, who, &own, token)?;
+                let said = response.token.clone();
+                self.step = Step::Answered(response);
+                Ok(Some(said))
+            }
+            Step::Answered(response) => {
+                response.check(token)?;
+                Ok(None)
+            }
+            Step::Over => Err(LoginError::Over),
+        }
+    }
+}
+
 impl Logins {
     /// As in Java the name that the client wants to act under counts for nothing.
     fn named(&self, principal: &str) -> Result<Answer, LoginError> {
@@ -299,6 +350,19 @@ mod tests {
             Ok(Taken::Answer(answer)) => answer,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_caller_is_let_in_by_his_server() {
+        let mut c = Caller::new(Login { user: "bob".to_owned(), password: Secret::new("pw") });
+        let mut e = Exchange::default();
+        let first = c.answer(b"").expect("it begins").expect("a token");
+        let challenge = e.take(&sasl(), &first).expect("a challenge").token;
+        let response = c.answer(&challenge).expect("taken").expect("a response");
+        let done = e.take(&sasl(), &response).expect("right");
+        assert_eq!(done.proven, [AuthId::new("sasl", "bob")]);
+        assert_eq!(c.answer(&done.token).expect("the proof is right"), None);
+        assert!(matches!(c.answer(b""), Err(LoginError::Over)));
     }
 
     #[test]

@@ -8,12 +8,14 @@
 //!   its handshake is over, and from then on the worker en- and decrypts (`session`). A connection
 //!   without TLS never comes here, but for a glance at its first byte with `client.portUnification`.
 //! - Members: a stream of either kind (`members`), made before the first byte of the protocol.
+//! - The admin port: the files of the members' side, and streams like theirs (`admin`).
+//! - Tools: they dial as clients do (`dialler`), with a client's settings.
 //!
 //! differs: sessions are not resumed, so that each connection is judged by the trust store and the
 //! lists of today.
 //!
 //! Modules: `store` and `jks` (files), `suites` (Java's names), `trust` (chains), `names` (what is in
-//! certificates), `crl` (revocation), `port`, `session`, `members`.
+//! certificates), `crl` (revocation), `port`, `session`, `members`, `admin`, `dialler`.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -26,14 +28,16 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use zk_config::config::{ClientAuth, Store, TlsSide};
 
 use crate::limits;
 use crl::Lists;
 use trust::{OfClients, OfServers, Shown, Trust};
 
+mod admin;
 mod crl;
+mod dialler;
 mod jks;
 mod members;
 mod names;
@@ -43,6 +47,8 @@ mod store;
 mod suites;
 mod trust;
 
+pub use admin::{AdminPort, AdminStream};
+pub use dialler::Dialler;
 pub use members::{Members, Stream};
 pub use port::{Arrival, ClientPort, Counts};
 pub use session::{Secured, Session};
@@ -172,26 +178,38 @@ impl Side {
         shown: Shown,
         hosts: Option<&[String]>,
     ) -> Result<(), String> {
-        let Some(chain) = chain else { return Ok(()) };
-        let Some((certificate, others)) = chain.split_first() else { return Ok(()) };
-        if let Some(hosts) = hosts
-            && !hosts.iter().any(|host| names::is_for(certificate, host))
-        {
-            return Err(format!("its certificate is for none of {}", hosts.join(", ")));
-        }
-        if let Some(trust) = self.context().trust.as_ref().filter(|_| self.settings.crl) {
-            let now = UnixTime::now();
-            let path = trust.verify(certificate, others, shown, now, None).map_err(|e| e.to_string())?;
-            if path.is_empty() {
-                return Ok(());
-            }
-            let lists = self.lists.of(&path).await;
-            let lists: Vec<_> = lists.iter().map(|l| &**l).collect();
-            let checked = trust.verify(certificate, others, shown, now, Some(&lists));
-            checked.map_err(|e| e.to_string())?;
-        }
-        Ok(())
+        let context = self.context();
+        let lists = Some(&self.lists).filter(|_| self.settings.crl);
+        judge(chain, shown, hosts, context.trust.as_deref().zip(lists)).await
     }
+}
+
+/// The certificate must be for one of `hosts`, and nothing on its way to who is trusted may stand
+/// on a list, if these are given.
+async fn judge(
+    chain: Option<&[CertificateDer<'_>]>,
+    shown: Shown,
+    hosts: Option<&[String]>,
+    lists: Option<(&Trust, &Lists)>,
+) -> Result<(), String> {
+    let Some((certificate, others)) = chain.and_then(<[_]>::split_first) else { return Ok(()) };
+    if let Some(hosts) = hosts
+        && !hosts.iter().any(|host| names::is_for(certificate, host))
+    {
+        return Err(format!("its certificate is for none of {}", hosts.join(", ")));
+    }
+    if let Some((trust, lists)) = lists {
+        let now = UnixTime::now();
+        let path = trust.verify(certificate, others, shown, now, None).map_err(|e| e.to_string())?;
+        if path.is_empty() {
+            return Ok(());
+        }
+        let lists = lists.of(&path).await;
+        let lists: Vec<_> = lists.iter().map(|l| &**l).collect();
+        let checked = trust.verify(certificate, others, shown, now, Some(&lists));
+        checked.map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 fn stamps(settings: &TlsSide) -> Vec<Option<Stamp>> {
@@ -208,16 +226,12 @@ fn stamps(settings: &TlsSide) -> Vec<Option<Stamp>> {
 
 fn context(settings: &TlsSide) -> Result<Context, TlsError> {
     let setup = |why: String| TlsError::Setup { prefix: settings.prefix, why };
-    let provider = suites::provider(settings)?;
-    let versions = suites::versions(settings)?;
+    let provider = suites::provider(settings.prefix, settings.cipher_suites.as_deref())?;
+    let versions = suites::versions(settings.prefix, settings.protocols.as_deref())?;
     let keys = Arc::new(Keys::load(&settings.key_store, &provider)?);
     let trust = match &settings.trust_store {
         None => None,
-        Some(store) => {
-            let trust = Trust::new(store::trusted(store)?, &provider);
-            let bad = |why| TlsError::Store { key: store.key.clone(), file: store.location.clone(), why };
-            Some(Arc::new(trust.map_err(bad)?))
-        }
+        Some(store) => Some(trusted(store, &provider)?),
     };
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions)
@@ -235,18 +249,35 @@ fn context(settings: &TlsSide) -> Result<Context, TlsError> {
     let client = match &trust {
         None => None,
         Some(trust) => {
-            let client = ClientConfig::builder_with_provider(provider)
-                .with_protocol_versions(&versions)
-                .map_err(|e| setup(e.to_string()))?;
-            let mut client = client
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(OfServers(Arc::clone(trust))))
-                .with_client_cert_resolver(keys);
-            client.resumption = Resumption::disabled();
+            let client = client(provider, &versions, trust, Some(keys)).map_err(|e| setup(e.to_string()))?;
             Some(Arc::new(client))
         }
     };
     Ok(Context { server: Arc::new(server), client, trust })
+}
+
+fn trusted(store: &Store, provider: &CryptoProvider) -> Result<Arc<Trust>, TlsError> {
+    let bad = |why| TlsError::Store { key: store.key.clone(), file: store.location.clone(), why };
+    Ok(Arc::new(Trust::new(store::trusted(store)?, provider).map_err(bad)?))
+}
+
+/// For the side that dials. Host names are compared behind the handshake.
+fn client(
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    trust: &Arc<Trust>,
+    keys: Option<Arc<Keys>>,
+) -> Result<ClientConfig, rustls::Error> {
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(OfServers(Arc::clone(trust))));
+    let mut client = match keys {
+        None => client.with_no_client_auth(),
+        Some(keys) => client.with_client_cert_resolver(keys),
+    };
+    client.resumption = Resumption::disabled();
+    Ok(client)
 }
 
 /// This server's keys: the first that the other side can work with is shown.

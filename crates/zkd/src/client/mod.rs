@@ -22,9 +22,11 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Context, Editor, ExternalPrinter, Helper, Highlighter, Hinter, Validator};
 use serde_json::{Map, Value, json};
-use zk_client::{Client, Event, Options};
+use zk_client::{Client, Event, Options, Security};
+use zk_proto::ErrorCode;
 
 use crate::cli::ClientArgs;
+use crate::security::{self, Given};
 use crate::{Exit, Failure};
 use commands::{COMMANDS, Command, Fault};
 
@@ -37,7 +39,12 @@ Usage: zkd cli [OPTIONS] [COMMAND ...]
   -timeout MS                     session time-out [default: 30000]
   -r                              take a server that only serves reads
   -waitforconnection              wait for the connection, or fail
+  -client-configuration FILE      properties of Java's client: TLS, logins
+  -Dname=value                    one such property; it counts more
   --json                          one JSON object for each command and event
+
+CLIENT_JVMFLAGS and JVMFLAGS in the environment are read for -Dname=value: with zookeeper.client.secure=true
+and zookeeper.ssl.* connections have TLS, and java.security.auth.login.config names a file with logins.
 
 With a command it is run and the exit code tells how it went. Without, lines are read:
 with history and completion on a terminal, else as a script. `help` lists the commands.";
@@ -56,6 +63,7 @@ struct Settings {
     read_only: bool,
     wait: bool,
     json: bool,
+    given: Given,
     command: Vec<String>,
 }
 
@@ -67,6 +75,7 @@ fn settings(words: &[String]) -> Result<Option<Settings>, anyhow::Error> {
         read_only: false,
         wait: false,
         json: false,
+        given: Given::default(),
         command: Vec::new(),
     };
     let mut rest = words.iter();
@@ -88,10 +97,9 @@ fn settings(words: &[String]) -> Result<Option<Settings>, anyhow::Error> {
             "waitforconnection" => out.wait = true,
             "json" => out.json = true,
             "help" | "h" => return Ok(None),
-            "secure" | "client-configuration" => {
-                bail!(
-                    "{word} is not supported: TLS and SASL are not there yet; name a plain client port with -server"
-                )
+            "client-configuration" => out.given.file = Some(value()?.into()),
+            name if name.starts_with('D') && name.len() > 1 => {
+                out.given.properties.push(security::property(name.trim_start_matches('D')));
             }
             _ => bail!("{word} is no option of `zkd cli`; `zkd cli -help` lists them"),
         }
@@ -106,7 +114,9 @@ pub fn run(args: &ClientArgs) -> Result<(), Failure> {
         say(HELP);
         return Ok(());
     };
-    let mut shell = Shell::start(settings).map_err(|e| Failure::new(Exit::Unexpected, e))?;
+    let security = security::load(&settings.given, |note| complain(&format!("zkd: {note}")));
+    let security = security.map_err(|e| Failure::new(Exit::Invalid, e))?;
+    let mut shell = Shell::start(settings, security).map_err(|e| Failure::new(Exit::Unexpected, e))?;
     let command = std::mem::take(&mut shell.settings.command);
     if !command.is_empty() {
         shell.execute(&command);
@@ -141,6 +151,7 @@ type Printer = Arc<Mutex<Option<Box<dyn FnMut(String) + Send>>>>;
 /// A session and what is kept between commands.
 struct Shell {
     settings: Settings,
+    security: Security,
     client: Arc<Mutex<Arc<Client>>>,
     print_watches: Arc<AtomicBool>,
     printer: Printer,
@@ -151,15 +162,16 @@ struct Shell {
 }
 
 impl Shell {
-    fn start(settings: Settings) -> Result<Shell, anyhow::Error> {
+    fn start(settings: Settings, security: Security) -> Result<Shell, anyhow::Error> {
         let print_watches = Arc::new(AtomicBool::new(true));
         let printer = Printer::default();
         if !settings.json {
             say(&format!("Connecting to {}", settings.servers));
         }
-        let client = connect(&settings, &settings.servers, &print_watches, &printer)?;
+        let client = connect(&settings, &security, &settings.servers, &print_watches, &printer)?;
         Ok(Shell {
             settings,
+            security,
             client: Arc::new(Mutex::new(Arc::new(client))),
             print_watches,
             printer,
@@ -206,6 +218,7 @@ impl Shell {
         }
         let client = self.client();
         if !client.state().is_alive() {
+            self.tell_trouble();
             match self.settings.json {
                 true => self.fail(name, &Fault { text: "Not connected".to_owned(), code: None }),
                 false => say("Not connected"),
@@ -234,8 +247,18 @@ impl Shell {
         }
     }
 
+    /// Why there is no connection, which Java leaves to its log.
+    fn tell_trouble(&self) {
+        if let Some(why) = self.client().trouble() {
+            complain(&format!("no connection: {why}"));
+        }
+    }
+
     fn fail(&mut self, name: &str, fault: &Fault) {
         self.failed = true;
+        if matches!(fault.code, Some(ErrorCode::ConnectionLoss | ErrorCode::AuthFailed)) {
+            self.tell_trouble();
+        }
         if self.settings.json {
             let code = fault.code.map(|c| format!("{c:?}"));
             say(&json!({ "command": name, "error": fault.text.trim_end(), "code": code }).to_string());
@@ -284,7 +307,8 @@ impl Shell {
             ("connect", rest) => {
                 let servers = rest.first().cloned().unwrap_or_else(|| self.settings.servers.clone());
                 self.client().close();
-                let client = connect(&self.settings, &servers, &self.print_watches, &self.printer)
+                let (watches, printer) = (&self.print_watches, &self.printer);
+                let client = connect(&self.settings, &self.security, &servers, watches, printer)
                     .map_err(|e| format!("{e:#}"))?;
                 *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(client);
                 self.settings.servers = servers;
@@ -322,6 +346,7 @@ fn current(client: &Mutex<Arc<Client>>) -> Arc<Client> {
 /// ref: ZooKeeperMain.connectToZK.
 fn connect(
     settings: &Settings,
+    security: &Security,
     servers: &str,
     print_watches: &Arc<AtomicBool>,
     printer: &Printer,
@@ -329,16 +354,15 @@ fn connect(
     let mut options = Options::new(servers)?;
     (options.timeout, options.read_only) = (settings.timeout, settings.read_only);
     let (json, print_watches, printer) = (settings.json, print_watches.clone(), printer.clone());
-    let client = Client::start(options, move |event| {
+    let client = Client::start(options, security.clone(), move |event| {
         if print_watches.load(Ordering::Relaxed) {
             print_event(&event, json, &printer);
         }
     });
     if settings.wait && !client.wait_connected(settings.timeout) {
-        bail!(
-            "no connection to {servers} within {} ms; is a server there, and does it have a quorum?",
-            settings.timeout.as_millis()
-        );
+        let why =
+            client.trouble().unwrap_or_else(|| "is a server there, and does it have a quorum?".to_owned());
+        bail!("no connection to {servers} within {} ms; {why}", settings.timeout.as_millis());
     }
     Ok(client)
 }
@@ -461,7 +485,11 @@ mod tests {
         assert_eq!(s.command, ["ls", "-s", "/"]);
         assert!(of("-help").unwrap().is_none());
         assert!(of("").unwrap().unwrap().command.is_empty());
-        for bad in ["-server", "-timeout x", "-foo", "-secure"] {
+        let s = of("-client-configuration /c -Da.b=c=d --Dx ls /").unwrap().unwrap();
+        assert_eq!(s.given.file.as_deref(), Some(std::path::Path::new("/c")));
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(s.given.properties, [pair("a.b", "c=d"), pair("x", "")]);
+        for bad in ["-server", "-timeout x", "-foo", "-secure", "-D", "-client-configuration"] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }
