@@ -357,11 +357,11 @@ mod tests {
         let mut c = Caller::new(Login { user: "bob".to_owned(), password: Secret::new("pw") });
         let mut e = Exchange::default();
         let first = c.answer(b"").expect("it begins").expect("a token");
-        let challenge = e.take(&sasl(), &first).expect("a challenge").token;
+        let challenge = answer(e.take(&logins(), &first)).token.expect("a challenge");
         let response = c.answer(&challenge).expect("taken").expect("a response");
-        let done = e.take(&sasl(), &response).expect("right");
+        let done = answer(e.take(&logins(), &response));
         assert_eq!(done.proven, [AuthId::new("sasl", "bob")]);
-        assert_eq!(c.answer(&done.token).expect("the proof is right"), None);
+        assert_eq!(c.answer(&done.token.expect("a proof")).expect("the proof is right"), None);
         assert!(matches!(c.answer(b""), Err(LoginError::Over)));
     }
 
