@@ -32,6 +32,8 @@ need c++ g++
 need strace strace
 need ip iproute2
 need openssl openssl
+# A KDC of the tests' own; the server itself opens the library when logins need it.
+need /usr/sbin/krb5kdc krb5-kdc krb5-admin-server
 libclang=$(find /usr/lib/llvm-*/lib -name 'libclang.so*' 2>/dev/null | head -n 1)
 [ -n "$libclang" ] || need libclang.so libclang-dev clang
 

@@ -20,7 +20,7 @@ use zk_testkit::request::{self, OPEN, RawAcl};
 
 use crate::support::{Row, both, check_rows, ensembles};
 
-const PROVIDER: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
+pub const PROVIDER: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 
 /// Logins of the servers and of Java's client, in a directory that goes with this.
 struct Logins(TempDir);
@@ -113,11 +113,11 @@ impl Response {
     }
 }
 
-fn open(server: &Server) -> anyhow::Result<Conn> {
+pub fn open(server: &Server) -> anyhow::Result<Conn> {
     Conn::open(server.addr(), 10_000)
 }
 
-fn say(c: &mut Conn, token: &[u8]) -> anyhow::Result<Reply> {
+pub fn say(c: &mut Conn, token: &[u8]) -> anyhow::Result<Reply> {
     let reply = c.call(OpCode::Sasl, &request::path(Some(token)))?;
     ensure!(reply.header.zxid.0 == 0, "{reply:?}");
     Ok(reply)
@@ -151,7 +151,7 @@ fn log_in(server: &Server, who: (&'static str, &'static str)) -> anyhow::Result<
 }
 
 /// The reply says that the login failed, with an empty token, and the connection closes.
-fn expect_failure(mut c: Conn, reply: &Reply, code: ErrorCode) -> anyhow::Result<()> {
+pub fn expect_failure(mut c: Conn, reply: &Reply, code: ErrorCode) -> anyhow::Result<()> {
     ensure!(reply.code() == code && reply.body == [0xff; 4], "{reply:?}");
     match c.incoming(Duration::from_secs(10))? {
         Incoming::Closed => Ok(()),
@@ -160,7 +160,7 @@ fn expect_failure(mut c: Conn, reply: &Reply, code: ErrorCode) -> anyhow::Result
 }
 
 /// The scheme and the name of each identity but the address.
-fn identities(c: &mut Conn) -> anyhow::Result<Vec<(String, String)>> {
+pub fn identities(c: &mut Conn) -> anyhow::Result<Vec<(String, String)>> {
     let Body::Clients(Some(list)) = c.call(OpCode::WhoAmI, &[])?.ok()? else { bail!("no list") };
     let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap_or_default());
     let mut found = BTreeMap::new();
@@ -171,7 +171,7 @@ fn identities(c: &mut Conn) -> anyhow::Result<Vec<(String, String)>> {
     Ok(found.into_iter().collect())
 }
 
-fn pair(scheme: &str, name: &str) -> (String, String) {
+pub fn pair(scheme: &str, name: &str) -> (String, String) {
     (scheme.to_owned(), name.to_owned())
 }
 
@@ -179,7 +179,7 @@ fn acl(perms: i32, scheme: &'static str, id: &'static str) -> RawAcl<'static> {
     (perms, Some(scheme.as_bytes()), Some(id.as_bytes()))
 }
 
-fn create(c: &mut Conn, path: &str, acl: &[RawAcl<'_>]) -> anyhow::Result<ErrorCode> {
+pub fn create(c: &mut Conn, path: &str, acl: &[RawAcl<'_>]) -> anyhow::Result<ErrorCode> {
     let body = request::create(Some(path.as_bytes()), Some(b"data"), Some(acl), 0);
     Ok(c.call(OpCode::Create, &body)?.code())
 }

@@ -6,8 +6,9 @@ use crate::{
     config::{ClientSettings, Login},
     error::{ConfigError, Origin},
     jvm_flags::Env,
-    load::{Builder, DIGEST_LOGIN, login_path, must_read, read_bounded},
+    load::{Builder, DIGEST_LOGIN, must_read, read_bounded},
     properties::Properties,
+    sasl::login_path,
     zoo_cfg::{Setting, Settings},
 };
 

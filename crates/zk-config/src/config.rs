@@ -276,19 +276,84 @@ pub struct Auth {
     /// `zkd.login.longestWaitMs`, ms: how long the answer to a failed login waits at most when many
     /// of its address have failed. Default: 10000; 0 is never.
     pub login_wait: Duration,
+    /// `java.security.krb5.conf`: Kerberos' own configuration. Default: the machine's.
+    pub krb5_conf: Option<PathBuf>,
 }
 
 /// How clients log in by SASL: the section of the file `java.security.auth.login.config` that
 /// `sasl.serverconfig` names (`Server`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sasl {
-    /// `user_NAME="password"` of the section; `SASLAuthenticationProvider.superPassword` counts more
-    /// for the user `super`.
-    pub users: BTreeMap<String, Secret>,
+    /// Who is let in; `SASLAuthenticationProvider.superPassword` counts more for the user `super`.
+    pub door: Door,
+    /// What becomes of Kerberos principals in ACLs.
+    pub names: PrincipalNames,
     /// `superUser` and `superUser.N`: users who may do everything. Default: empty.
     pub super_users: BTreeSet<String>,
     /// `allowSaslFailedClients`: who fails stays, without an identity. Default: false.
     pub allow_failed: bool,
+}
+
+/// How members log in to each other by SASL: `quorum.auth.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumSasl {
+    /// Whom this member takes for one, from the section `quorum.auth.server.saslLoginContext`
+    /// (`QuorumServer`).
+    pub door: Door,
+    /// `quorum.auth.serverRequireSasl`: who does not log in is turned away. Default: false.
+    pub required: bool,
+    /// What this member says to others, from the section `quorum.auth.learner.saslLoginContext`
+    /// (`QuorumLearner`). Default: none (`quorum.auth.learnerRequireSasl=false`), it does not log in.
+    pub login: Option<MemberLogin>,
+}
+
+/// By which mechanism a section of the file of logins lets others in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Door {
+    /// DIGEST-MD5: `user_NAME="password"` of its `DigestLoginModule`.
+    Digest(BTreeMap<String, Secret>),
+    /// GSSAPI: the service of its `Krb5LoginModule`.
+    Kerberos(Keytab),
+}
+
+/// Who somebody is, and how he proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberLogin {
+    /// DIGEST-MD5.
+    Digest {
+        /// `username`.
+        user: String,
+        /// `password`.
+        password: Secret,
+    },
+    /// GSSAPI.
+    Kerberos {
+        /// Who he is.
+        keytab: Keytab,
+        /// `quorum.auth.kerberos.servicePrincipal`: whom he logs in to, where the host `_HOST` stands
+        /// for the other member's, with `server.realm` if it has no realm. Default: zkquorum/localhost.
+        service: String,
+    },
+}
+
+/// A Kerberos principal with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keytab {
+    /// `principal`. Without a realm it is of the machine's own.
+    pub principal: String,
+    /// `keyTab`. Default: the machine's own.
+    pub path: Option<PathBuf>,
+}
+
+/// What becomes of Kerberos principals in ACLs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PrincipalNames {
+    /// `kerberos.removeHostFromPrincipal`. Default: false.
+    pub remove_host: bool,
+    /// `kerberos.removeRealmFromPrincipal`. Default: false.
+    pub remove_realm: bool,
+    /// `security.auth_to_local`. Default: `DEFAULT`.
+    pub rules: Option<String>,
 }
 
 /// TLS, for clients and between members.
@@ -360,7 +425,7 @@ pub struct ClientSettings {
     pub notes: Vec<Note>,
 }
 
-/// Who somebody is, and how he proves it.
+/// A user of DIGEST-MD5.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// `username`.
@@ -558,6 +623,8 @@ pub struct Ensemble {
     pub multi_address: bool,
     /// `oraclePath`. Default: none.
     pub oracle_path: Option<PathBuf>,
+    /// `quorum.auth.*` of a member, if `quorum.auth.enableSasl` is on. Default: none.
+    pub sasl: Option<QuorumSasl>,
 }
 
 impl Ensemble {

@@ -155,8 +155,6 @@ use Kind::{Bool, Fraction, Millis, Number, Port, Text, YesNo};
 use Status::{Ensemble, Later, Nothing, Used};
 use short::{bare, file, own, prop};
 
-const QUORUM_SASL: Status = Later("SASL between members");
-const KERBEROS: Status = Later("SASL with Kerberos (GSSAPI)");
 const HTTP: Status = Nothing("the admin port speaks HTTP/1.0 and 1.1, as its clients do");
 const FORWARDED: Status = Nothing("a header can be forged: the address of the connection counts");
 const THREADS: Status = Nothing("zkd sizes its threads itself");
@@ -224,12 +222,12 @@ pub const KEYS: &[Key] = &[
     file("sslQuorum", Bool, "false", Ensemble),
     file("portUnification", Bool, "false", Ensemble),
     file("sslQuorumReloadCertFiles", Bool, "false", Ensemble),
-    file("quorum.auth.enableSasl", Bool, "false", QUORUM_SASL),
-    file("quorum.auth.serverRequireSasl", Bool, "false", QUORUM_SASL),
-    file("quorum.auth.learnerRequireSasl", Bool, "false", QUORUM_SASL),
-    file("quorum.auth.learner.saslLoginContext", Text, "QuorumLearner", QUORUM_SASL),
-    file("quorum.auth.server.saslLoginContext", Text, "QuorumServer", QUORUM_SASL),
-    file("quorum.auth.kerberos.servicePrincipal", Text, "zkquorum/localhost", QUORUM_SASL),
+    file("quorum.auth.enableSasl", Bool, "false", Ensemble),
+    file("quorum.auth.serverRequireSasl", Bool, "false", Ensemble),
+    file("quorum.auth.learnerRequireSasl", Bool, "false", Ensemble),
+    file("quorum.auth.learner.saslLoginContext", Text, "QuorumLearner", Ensemble),
+    file("quorum.auth.server.saslLoginContext", Text, "QuorumServer", Ensemble),
+    file("quorum.auth.kerberos.servicePrincipal", Text, "zkquorum/localhost", Ensemble),
     file("quorum.cnxn.threads.size", Number, "20", THREADS),
     file("jvm.pause.monitor", Bool, "false", NO_JVM),
     file("jvm.pause.info-threshold.ms", Millis, "1000", NO_JVM),
@@ -376,15 +374,20 @@ pub const KEYS: &[Key] = &[
     prop("letAnySaslUserDoX", Text, "", Used),
     prop("sasl.serverconfig", Text, "Server", Used),
     prop("sasl.", Text, "", Nothing("it is a setting of clients")),
-    prop("kerberos.removeHostFromPrincipal", Bool, "false", KERBEROS),
-    prop("kerberos.removeRealmFromPrincipal", Bool, "false", KERBEROS),
-    prop("kerberos.canonicalizeHostNames", Bool, "false", KERBEROS),
-    prop("security.auth_to_local", Text, "DEFAULT", KERBEROS),
-    prop("requireKerberosConfig", Bool, "false", KERBEROS),
-    prop("server.realm", Text, "", KERBEROS),
-    prop("kinit", Text, "/usr/bin/kinit", KERBEROS),
+    prop("kerberos.removeHostFromPrincipal", Bool, "false", Used),
+    prop("kerberos.removeRealmFromPrincipal", Bool, "false", Used),
+    prop("kerberos.canonicalizeHostNames", Bool, "false", Nothing("it is a setting of clients")),
+    prop("security.auth_to_local", Text, "DEFAULT", Used),
+    prop(
+        "requireKerberosConfig",
+        Bool,
+        "false",
+        Nothing("a start without what Kerberos needs is always refused"),
+    ),
+    prop("server.realm", Text, "", Ensemble),
+    prop("kinit", Text, "/usr/bin/kinit", Nothing("tickets come from the keytab, whenever one is needed")),
     bare("java.security.auth.login.config", Text, "", Used),
-    bare("java.security.krb5.conf", Text, "", KERBEROS),
+    bare("java.security.krb5.conf", Text, "", Used),
     prop("fips-mode", Bool, "true", Used),
     prop("client.portUnification", Bool, "false", Used),
     prop("client.certReload", Bool, "false", Used),

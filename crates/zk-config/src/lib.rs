@@ -10,7 +10,7 @@
 //! Modules in reading order: `properties` (Java's file syntax), `jvm_flags` (`-D` in the
 //! environment), `keys` (every known key and what becomes of it), `meaning` (what it does, in words),
 //! `zoo_cfg` (which setting counts), `members` (server lines), `jaas` (the file of logins), `config` (the result),
-//! `load` and `tls` (its rules), `lines` (what became of each line), `dynamic` (the files that a member rewrites), `error`.
+//! `load`, `tls` and `sasl` (its rules), `lines` (what became of each line), `dynamic` (the files that a member rewrites), `error`.
 //!
 //! ```
 //! let loaded = zk_config::parse_bytes(b"dataDir=/var/lib/zookeeper\nclientPort=2181\ntickTime=2000\n")?;
@@ -36,6 +36,7 @@ pub mod load;
 pub mod meaning;
 pub mod members;
 pub mod properties;
+mod sasl;
 mod tls;
 pub mod zoo_cfg;
 

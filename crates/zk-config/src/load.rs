@@ -10,10 +10,9 @@ use std::{
 use crate::{
     config::{
         Admin, Auth, Compression, Config, ConnectionThrottle, Connections, DigestAlgorithm, Ensemble, Limits,
-        Loaded, Log, LogFormat, RequestThrottle, Sasl, Sessions, Storage, Tree,
+        Loaded, Log, LogFormat, RequestThrottle, Sessions, Storage, Tree,
     },
     error::{ConfigError, Origin, Secret},
-    jaas::LoginFile,
     jvm_flags::Env,
     lines,
     members::{Endpoint, Membership, PeerType, SERVER_FORM, Server},
@@ -83,14 +82,6 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Loaded, ConfigError> {
     Config::load_with(Path::new("zoo.cfg"), &Env::empty(), &read)
 }
 
-/// The file of logins from its setting: `=` in front says in Java that there is no other, and it may
-/// be a URL. (ref: sun.security.provider.ConfigFile.init)
-pub(crate) fn login_path(value: &str) -> &Path {
-    let value = value.strip_prefix('=').unwrap_or(value);
-    let local = value.strip_prefix("file:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-    Path::new(local.unwrap_or(value))
-}
-
 pub(crate) fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     use io::Read as _;
     let file = match std::fs::File::open(path) {
@@ -152,7 +143,7 @@ impl Builder<'_> {
         Ok(Loaded { config, lines, notes: self.settings.notes })
     }
 
-    fn conflict(&self, reason: impl Into<String>) -> ConfigError {
+    pub(crate) fn conflict(&self, reason: impl Into<String>) -> ConfigError {
         ConfigError::Conflict { place: self.place.clone(), reason: reason.into() }
     }
 
@@ -493,6 +484,7 @@ impl Builder<'_> {
             sasl: self.sasl()?,
             ensemble,
             login_wait: self.millis("zookeeper.zkd.login.longestWaitMs", 10_000)?,
+            krb5_conf: self.property("java.security.krb5.conf").map(|s| PathBuf::from(&s.value)),
         };
         if auth.sasl.is_some() && !auth.providers.contains("sasl") {
             let text = "clients can log in by SASL, but no ACL can name them: add \
@@ -504,64 +496,6 @@ impl Builder<'_> {
             self.settings.warn(origin, "skipACL=yes: every client may do everything");
         }
         Ok(auth)
-    }
-
-    /// `None`: there is no file of logins, or it has no section for this server, as Java takes it.
-    /// (ref: ServerCnxnFactory.configureSaslLogin)
-    fn sasl(&mut self) -> Result<Option<Sasl>, ConfigError> {
-        let Some(setting) = self.login_setting() else { return Ok(None) };
-        let path = login_path(&setting.value);
-        let mut file = self.logins(&setting)?;
-        let section =
-            self.property("zookeeper.sasl.serverconfig").map_or_else(|| "Server".into(), |s| s.value.clone());
-        let modules = file.sections.remove(&section).unwrap_or_default();
-        if modules.is_empty() {
-            let text = format!("{} has no section {section}: clients cannot log in by SASL", path.display());
-            self.settings.warn(Some(setting.origin), text);
-            return Ok(None);
-        }
-        let mut users = BTreeMap::new();
-        for module in modules {
-            if module.class != DIGEST_LOGIN {
-                // Clients that should have to log in would pass.
-                return Err(ConfigError::Refused {
-                    origin: module.origin,
-                    key: section,
-                    value: module.class,
-                    reason: format!("this version has DIGEST-MD5 alone, which is {DIGEST_LOGIN}"),
-                });
-            }
-            let named = module.options.into_iter();
-            users.extend(named.filter_map(|(k, v)| Some((k.strip_prefix("user_")?.to_owned(), v))));
-        }
-        if users.is_empty() {
-            let text = format!("section {section} of {} has no user_NAME=\"password\"", path.display());
-            self.settings.warn(Some(setting.origin), text);
-        }
-        // A user super must be there all the same. (ref: SaslServerCallbackHandler)
-        let password = self.property("zookeeper.SASLAuthenticationProvider.superPassword");
-        if let (Some(of_super), Some(s)) = (users.get_mut("super"), password) {
-            *of_super = Secret::new(s.value.clone());
-        }
-        let named = self.settings.properties.iter();
-        let is_super = |name: &str| name == "zookeeper.superUser" || name.starts_with("zookeeper.superUser.");
-        let super_users = named.filter(|(name, _)| is_super(name)).map(|(_, s)| s.value.clone());
-        Ok(Some(Sasl {
-            users,
-            super_users: super_users.filter(|name| !name.is_empty()).collect(),
-            allow_failed: self.flag("zookeeper.allowSaslFailedClients", false),
-        }))
-    }
-
-    /// Where the file of logins is said to be.
-    pub(crate) fn login_setting(&self) -> Option<Setting> {
-        self.property("java.security.auth.login.config").filter(|s| !s.value.is_empty()).cloned()
-    }
-
-    pub(crate) fn logins(&self, setting: &Setting) -> Result<LoginFile, ConfigError> {
-        let path = login_path(&setting.value);
-        let property = |name: &str| self.property(name).map(|s| s.value.clone());
-        LoginFile::parse(path, &must_read(path, self.read)?, &property)
     }
 
     /// (ref: EnsembleAuthenticationProvider.setEnsembleNames)
@@ -767,6 +701,7 @@ impl Builder<'_> {
             multi_address: self.switch("multiAddress.enabled", multi)?,
             oracle_path: path("oraclePath"),
             membership: Membership::default(),
+            sasl: None,
             last_seen: None,
             my_id: None,
         };
@@ -779,7 +714,7 @@ impl Builder<'_> {
         self.take_client(&ensemble, connections)?;
         if ensemble.is_distributed() {
             self.check_member(&mut ensemble)?;
-            self.refuse_unsafe_members()?;
+            ensemble.sasl = self.quorum_sasl()?;
         }
         Ok(ensemble)
     }
@@ -799,31 +734,7 @@ impl Builder<'_> {
         for key in numbers {
             self.whole(key, 0, i64::MIN, i64::MAX)?;
         }
-        let sasl = self.switch("quorum.auth.enableSasl", false)?;
-        let server = self.switch("quorum.auth.serverRequireSasl", false)?;
-        let learner = self.switch("quorum.auth.learnerRequireSasl", false)?;
-        if (server || learner) && !sasl {
-            return Err(self.conflict(
-                "quorum.auth.serverRequireSasl and .learnerRequireSasl need quorum.auth.enableSasl=true",
-            ));
-        }
-        if server && !learner {
-            return Err(
-                self.conflict("quorum.auth.serverRequireSasl needs quorum.auth.learnerRequireSasl=true")
-            );
-        }
-        Ok(())
-    }
-
-    /// Without a login, members would take anybody for one of them.
-    fn refuse_unsafe_members(&self) -> Result<(), ConfigError> {
-        let key = "quorum.auth.learnerRequireSasl";
-        match self.text(key) {
-            Some(setting) if self.switch(key, false)? => {
-                Err(setting.refused("this version has no SASL between members"))
-            }
-            _ => Ok(()),
-        }
+        self.quorum_logins().map(|_| ())
     }
 
     fn read_membership(&mut self, ensemble: &mut Ensemble) -> Result<(), ConfigError> {

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crate::{
-    Config, ConfigError, Endpoint, Env, Loaded, PeerType,
-    config::{ClientAuth, ClientSettings, Compression, DigestAlgorithm},
+    Config, ConfigError, Endpoint, Env, Loaded, PeerType, Secret,
+    config::{
+        ClientAuth, ClientSettings, Compression, DigestAlgorithm, Door, Keytab, MemberLogin, PrincipalNames,
+    },
     keys::{ALIASES, KEYS},
     parse_bytes,
 };
@@ -377,11 +379,7 @@ fn members_are_not_left_open() {
         );
         files(&[("zoo.cfg", &text), ("/data/myid", "1")], "").map(|_| ()).map_err(|e| e.to_string())
     };
-    let sasl = "quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=";
     assert_eq!(member("sslQuorum=false"), Ok(()));
-    assert_eq!(member(&format!("{sasl}false")), Ok(()));
-    let text = member(&format!("{sasl}true")).expect_err("refused");
-    assert!(text.contains("=true is refused: this version has no "), "{text}");
     for lines in ["sslQuorum=true", "portUnification=true"] {
         let text = member(lines).expect_err("no files");
         assert!(text.contains("ssl.quorum.keyStore.location is not set"), "{text}");
@@ -496,6 +494,86 @@ fn logins(jaas: &str, lines: &str) -> Result<Loaded, String> {
 const DIGEST_LOGIN: &str = "org.apache.zookeeper.server.auth.DigestLoginModule required";
 const SASL_PROVIDER: &str = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
 
+fn users_of(door: &Door) -> &BTreeMap<String, Secret> {
+    match door {
+        Door::Digest(users) => users,
+        Door::Kerberos(keytab) => panic!("{keytab:?}"),
+    }
+}
+
+#[test]
+fn logins_by_kerberos() {
+    let section = |options: &str| {
+        let class = "com.sun.security.auth.module.Krb5LoginModule required";
+        format!("Server {{ {DIGEST_LOGIN} user_a=b; {class}\n {options}; }};")
+    };
+    let usual = section(
+        "useKeyTab=true keyTab=\"/k/tab\" storeKey=true useTicketCache=false principal=\"zookeeper/h@R\"",
+    );
+    let auth = logins(&usual, SASL_PROVIDER).expect("valid").config.auth;
+    let sasl = auth.sasl.expect("configured");
+    let keytab = Keytab { principal: "zookeeper/h@R".to_owned(), path: Some("/k/tab".into()) };
+    assert_eq!(
+        (sasl.door, sasl.names, auth.krb5_conf),
+        (Door::Kerberos(keytab), PrincipalNames::default(), None)
+    );
+
+    let lines = "kerberos.removeHostFromPrincipal=true\nkerberos.removeRealmFromPrincipal=TRUE\n\
+                 security.auth_to_local=RULE:[1:$1]\njava.security.krb5.conf=/etc/other.conf";
+    let file = section("useKeyTab=True principal=\"zk/h\" keyTab=\"FILE:/k\"");
+    let auth = logins(&file, lines).expect("valid").config.auth;
+    let sasl = auth.sasl.expect("configured");
+    assert_eq!(sasl.door, Door::Kerberos(Keytab { principal: "zk/h".to_owned(), path: Some("/k".into()) }));
+    // Java compares with "true" here.
+    let rules = Some("RULE:[1:$1]".to_owned());
+    assert_eq!(sasl.names, PrincipalNames { remove_host: true, remove_realm: false, rules });
+    assert_eq!(auth.krb5_conf, Some("/etc/other.conf".into()));
+
+    for (options, expected) in [
+        ("principal=\"zk/h@R\"", "a server has its key in a file"),
+        ("useKeyTab=true", "it needs principal="),
+        ("useKeyTab=true principal=\"*\"", "it needs principal="),
+        ("useKeyTab=true principal=\"zk@R\"", "principal zk@R is no service"),
+    ] {
+        let text = logins(&section(options), "").expect_err(options);
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn members_with_kerberos() {
+    const JAAS: &str = "QuorumServer { com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true \
+        keyTab=\"/s\" principal=\"zkquorum/h\"; };\nQuorumLearner { com.sun.security.auth.module.Krb5LoginModule required \
+        useKeyTab=true keyTab=\"/l\" principal=\"learner/h@R\"; };";
+    let login = |lines: &str, flags: &str| {
+        let text = format!(
+            "{MINIMAL}server.1=a:2888:3888\nserver.2=b:2888:3888\ninitLimit=5\nsyncLimit=2\n\
+             quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=true\n{lines}"
+        );
+        let files = [("zoo.cfg", &*text), ("/data/myid", "1"), ("/jaas.conf", JAAS)];
+        let flags = format!("-Djava.security.auth.login.config=/jaas.conf {flags}");
+        let loaded = self::files(&files, &flags).expect("valid");
+        loaded.config.ensemble.sasl.expect("enabled")
+    };
+    let sasl = login("", "");
+    assert_eq!(
+        sasl.door,
+        Door::Kerberos(Keytab { principal: "zkquorum/h".to_owned(), path: Some("/s".into()) })
+    );
+    let realm = "-Dzookeeper.server.realm=X";
+    for (lines, flags, expected) in [
+        ("", "", "zkquorum/localhost"),
+        ("quorum.auth.kerberos.servicePrincipal=zk/_HOST", "", "zk/_HOST"),
+        ("quorum.auth.kerberos.servicePrincipal=zk/_HOST", realm, "zk/_HOST@X"),
+        ("quorum.auth.kerberos.servicePrincipal=zk/_HOST@Y", realm, "zk/_HOST@Y"),
+    ] {
+        let Some(MemberLogin::Kerberos { keytab, service }) = login(lines, flags).login else {
+            panic!("{lines}")
+        };
+        assert_eq!((keytab.principal.as_str(), service.as_str()), ("learner/h@R", expected));
+    }
+}
+
 #[test]
 fn logins_by_sasl() {
     assert_eq!(config("").auth.sasl, None);
@@ -505,7 +583,7 @@ fn logins_by_sasl() {
     let loaded = logins(&jaas, SASL_PROVIDER).expect("valid");
     let sasl = loaded.config.auth.sasl.as_ref().expect("configured");
     let users: Vec<_> =
-        sasl.users.iter().map(|(name, password)| (name.as_str(), password.expose())).collect();
+        users_of(&sasl.door).iter().map(|(name, password)| (name.as_str(), password.expose())).collect();
     assert_eq!(users, [("bob", "hush too"), ("super", "hush")]);
     assert!(sasl.super_users.is_empty() && !sasl.allow_failed && notes(&loaded).is_empty());
     assert!(!format!("{loaded:?}").contains("hush"));
@@ -515,7 +593,7 @@ fn logins_by_sasl() {
     let loaded = logins(&jaas, lines).expect("valid");
     let sasl = loaded.config.auth.sasl.as_ref().expect("configured");
     // There is no user super whose password it could be.
-    assert_eq!(sasl.users.keys().collect::<Vec<_>>(), ["eve"]);
+    assert_eq!(users_of(&sasl.door).keys().collect::<Vec<_>>(), ["eve"]);
     assert_eq!(sasl.super_users.iter().collect::<Vec<_>>(), ["eve", "kim"]);
     assert!(sasl.allow_failed);
     assert_eq!(loaded.config.auth.any_sasl_user.as_deref(), Some("any"));
@@ -525,7 +603,56 @@ fn logins_by_sasl() {
     );
 
     let loaded = logins(&jaas, "SASLAuthenticationProvider.superPassword=p").expect("valid");
-    assert_eq!(loaded.config.auth.sasl.expect("configured").users["super"].expose(), "p");
+    assert_eq!(users_of(&loaded.config.auth.sasl.expect("configured").door)["super"].expose(), "p");
+}
+
+#[test]
+fn logins_of_members() {
+    const MEMBERS: &str =
+        "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\ninitLimit=5\nsyncLimit=2\n";
+    let jaas = format!(
+        "QuorumServer {{ {DIGEST_LOGIN} user_zk=\"hush\"; }};\nQuorumLearner {{ {DIGEST_LOGIN} username=zk password=hush; }};\n\
+         Half {{ {DIGEST_LOGIN} username=zk; }};\nKerberos {{ a.B required; }};"
+    );
+    let member = |lines: &str, jaas: &str| {
+        let text = format!("{MINIMAL}{MEMBERS}quorum.auth.{}", lines.replace('\n', "\nquorum.auth."));
+        let files = [("zoo.cfg", &*text), ("/data/myid", "1"), ("/jaas.conf", jaas)];
+        let flags = "-Djava.security.auth.login.config=/jaas.conf -Dzookeeper.fips-mode=";
+        let switched = self::files(&files, &format!("{flags}{}", lines.starts_with("x=fips")));
+        switched.map(|l| l.config.ensemble.sasl).map_err(|e| e.to_string())
+    };
+    let on = "enableSasl=true\nlearnerRequireSasl=true\nserverRequireSasl=true";
+    assert_eq!(member("enableSasl=false", ""), Ok(None));
+    let sasl = member("enableSasl=true", &jaas).expect("valid").expect("enabled");
+    assert!(!sasl.required && sasl.login.is_none());
+    assert_eq!(users_of(&sasl.door)["zk"].expose(), "hush");
+    let sasl = member(on, &jaas).expect("valid").expect("enabled");
+    assert!(sasl.required && !format!("{sasl:?}").contains("hush"));
+    let login = MemberLogin::Digest { user: "zk".to_owned(), password: Secret::new("hush") };
+    assert_eq!(sasl.login, Some(login));
+
+    for (lines, jaas, expected) in [
+        (
+            "enableSasl=true",
+            "",
+            "/jaas.conf has no section QuorumServer, which quorum.auth.server.saslLoginContext",
+        ),
+        (
+            "enableSasl=true\nlearner.saslLoginContext=X",
+            &*jaas,
+            "has no section X, which quorum.auth.learner",
+        ),
+        ("enableSasl=true\nserver.saslLoginContext=Kerberos", &jaas, "Kerberos=a.B is refused: "),
+        (&format!("{on}\nlearner.saslLoginContext=Half"), &jaas, "section Half has no username="),
+        (&format!("x=fips\n{on}"), &jaas, "needs fips-mode=false"),
+    ] {
+        let text = member(lines, jaas).expect_err(lines);
+        assert!(text.contains(expected), "{text}");
+    }
+    let text = format!("{MINIMAL}{MEMBERS}quorum.auth.enableSasl=true");
+    let text = files(&[("zoo.cfg", &text), ("/data/myid", "1")], "").expect_err("no file").to_string();
+    assert!(text.contains("java.security.auth.login.config is not set"), "{text}");
+    assert!(with("quorum.auth.enableSasl=true").is_ok(), "there are no members");
 }
 
 #[test]
@@ -536,11 +663,10 @@ fn logins_that_are_missing_or_not_possible() {
         notes(&loaded),
         ["-D in SERVER_JVMFLAGS: /jaas.conf has no section Server: clients cannot log in by SASL"]
     );
-    let kerberos = "Server {\n com.sun.security.auth.module.Krb5LoginModule required; };";
     assert_eq!(
-        logins(kerberos, "").expect_err("refused"),
-        "/jaas.conf:2: Server=com.sun.security.auth.module.Krb5LoginModule is refused: this version has DIGEST-MD5 \
-         alone, which is org.apache.zookeeper.server.auth.DigestLoginModule"
+        logins("Server {\n com.example.Ldap required; };", "").expect_err("refused"),
+        "/jaas.conf:2: Server=com.example.Ldap is refused: there are no plug-in classes, allowed are \
+         org.apache.zookeeper.server.auth.DigestLoginModule and com.sun.security.auth.module.Krb5LoginModule"
     );
     assert_eq!(
         logins("Server {", "").expect_err("broken"),

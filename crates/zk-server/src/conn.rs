@@ -43,7 +43,7 @@ use zk_tree::watch::{Place, WatchKind, WatchTable};
 use crate::audit::{self, Asked, Who};
 use crate::frames::{Cut, PREFIX, Tail, cut};
 use crate::meters::{OPERATIONS, operation};
-use crate::sasl::{Exchange, LoginError};
+use crate::sasl::{Answer, Exchange, LoginError, Taken, Work};
 use crate::shared::{Admitted, Heard, Serving, address_identity, password_opens};
 use crate::stats::ConnStats;
 use crate::throttle::Kind;
@@ -97,6 +97,8 @@ pub struct Inner {
     pub ids: Identities,
     /// How far its login by SASL is.
     login: Exchange,
+    /// A token that this turn has to hand on, and the number of its reply.
+    work: Option<(Xid, Work)>,
     /// Its session, once it has one.
     pub session: SessionId,
     /// The session's time-out, ms.
@@ -187,6 +189,7 @@ impl Conn {
             event_bytes: 0,
             ids,
             login: Exchange::default(),
+            work: None,
             session: SessionId::NONE,
             timeout: 0,
             heard: None,
@@ -324,7 +327,7 @@ impl Conn {
 
     /// ref: ZooKeeperServer.shouldThrottle.
     fn may_take(&self, i: &Inner) -> bool {
-        if i.held || self.worker.core_is_full() || self.worker.is_held() {
+        if i.held || self.worker.core_is_full() || self.worker.is_held() || i.login.is_working() {
             return false;
         }
         if i.pending.is_empty() {
@@ -610,7 +613,69 @@ impl Conn {
         };
         w.after_turn();
         self.flush();
+        let work = self.inner.borrow_mut().work.take();
+        if let Some((xid, work)) = work {
+            self.log_in(xid, work);
+        }
         consumed
+    }
+
+    /// Has a token judged elsewhere, and goes on then.
+    fn log_in(self: &Rc<Self>, xid: Xid, work: Work) {
+        let conn = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let (login, taken) = work.done().await;
+            let mut i = conn.inner.borrow_mut();
+            if i.closing || i.dead {
+                return;
+            }
+            i.login = login;
+            conn.answer_login(&mut i, xid, taken.map(Some));
+            drop(i);
+            conn.worker.count_turn(0, 1);
+            conn.flush();
+            conn.wake();
+        });
+    }
+
+    /// A login has failed: its answer leaves later the more often that has happened to the address.
+    fn slow_down(&self, i: &mut Inner) {
+        let wait = self.worker.shared.guard.failed(self.peer.ip(), clock::mono());
+        if wait > 0 {
+            i.held = true;
+            Rc::clone(&self.worker).release_later(self.id, wait);
+        }
+    }
+
+    /// ref: ZooKeeperServer.processSasl; row 17.
+    fn answer_login(&self, i: &mut Inner, xid: Xid, taken: Result<Option<Answer>, LoginError>) {
+        let settings = &self.worker.shared.settings;
+        let (code, token) = match taken {
+            Ok(None) => (ErrorCode::Ok, None),
+            Ok(Some(answer)) => {
+                i.closing |= !i.add_ids(answer.proven);
+                (ErrorCode::Ok, answer.token)
+            }
+            Err(reason) => {
+                tracing::debug!(peer = %self.peer, %reason, "login failed");
+                self.slow_down(i);
+                if matches!(reason, LoginError::Name) {
+                    i.closing = true;
+                    return;
+                }
+                let is_required = settings.enforced.contains("sasl");
+                let stays = settings.sasl.as_ref().is_some_and(|s| s.allow_failed) && !is_required;
+                i.closing = !stays;
+                let code = match (stays, is_required) {
+                    (true, _) => ErrorCode::Ok,
+                    (false, true) => ErrorCode::SessionClosedRequireSaslAuth,
+                    (false, false) => ErrorCode::AuthFailed,
+                };
+                (code, None)
+            }
+        };
+        i.stats.sent += 1;
+        reply::frame(&mut i.out, xid, Zxid::ZERO, code, |w| w.buffer(token.as_deref()));
     }
 
     fn frames(&self, tree: Option<&Tree>, bytes: &[u8]) -> usize {
@@ -823,7 +888,7 @@ impl Turn<'_> {
                 // Java closes before it answers.
                 EnsembleName::Wrong => {
                     i.closing = true;
-                    return self.slow_down(i);
+                    return self.conn.slow_down(i);
                 }
                 EnsembleName::Any | EnsembleName::Right => Ok(Vec::new()),
             },
@@ -842,7 +907,7 @@ impl Turn<'_> {
             i.closing = true;
         }
         if guessed || i.closing {
-            self.slow_down(i);
+            self.conn.slow_down(i);
         }
     }
 
@@ -868,58 +933,29 @@ impl Turn<'_> {
         admitted
     }
 
-    /// A login has failed: its answer leaves later the more often that has happened to the address.
-    fn slow_down(&self, i: &mut Inner) {
-        let wait = self.conn.worker.shared.guard.failed(self.conn.peer.ip(), self.micros / 1000);
-        if wait > 0 {
-            i.held = true;
-            Rc::clone(&self.conn.worker).release_later(self.conn.id, wait);
-        }
-    }
-
     /// Without a section of logins Java lets everybody pass with a null token.
-    /// ref: ZooKeeperServer.processSasl; row 17.
     fn sasl(&mut self, i: &mut Inner, xid: Xid, body: &[u8]) {
         // A null token closes as well: Java stumbles over it.
-        let Ok(Some(token)) = Reader::new(body).buffer() else {
+        let Ok(Some(token)) = Reader::with_max_len(body, body.len()).buffer() else {
             i.closing = true;
             return;
         };
         if !self.may_try(i) {
             return;
         }
-        let settings = &self.conn.worker.shared.settings;
-        let taken = match &settings.sasl {
+        let taken = match &self.conn.worker.shared.settings.sasl {
             None => Ok(None),
-            Some(sasl) => i.login.take(sasl, token).map(Some),
-        };
-        let (code, token) = match taken {
-            Ok(None) => (ErrorCode::Ok, None),
-            Ok(Some(answer)) => {
-                i.closing |= !i.add_ids(answer.proven);
-                (ErrorCode::Ok, Some(answer.token))
-            }
-            Err(reason) => {
-                tracing::debug!(peer = %self.conn.peer, %reason, "login failed");
-                self.slow_down(i);
-                if matches!(reason, LoginError::Name) {
-                    i.closing = true;
+            Some(logins) => match i.login.take(logins, token) {
+                Ok(Taken::Answer(answer)) => Ok(Some(answer)),
+                Ok(Taken::Work(work)) => {
+                    i.work = Some((xid, work));
                     return;
                 }
-                let is_required = settings.enforced.contains("sasl");
-                let stays = settings.sasl.as_ref().is_some_and(|s| s.allow_failed) && !is_required;
-                i.closing = !stays;
-                let code = match (stays, is_required) {
-                    (true, _) => ErrorCode::Ok,
-                    (false, true) => ErrorCode::SessionClosedRequireSaslAuth,
-                    (false, false) => ErrorCode::AuthFailed,
-                };
-                (code, None)
-            }
+                Err(e) => Err(e),
+            },
         };
         self.answered += 1;
-        i.stats.sent += 1;
-        reply::frame(&mut i.out, xid, Zxid::ZERO, code, |w| w.buffer(token.as_deref()));
+        self.conn.answer_login(i, xid, taken);
     }
 
     fn write(&mut self, i: &mut Inner, header: RequestHeader, op: OpCode, body: &[u8]) {

@@ -25,6 +25,7 @@ use crate::dynamic::DynamicFiles;
 use crate::member::{Dial, Member, Rules};
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
+use crate::sasl::members::MemberLogins;
 use crate::server::StartError;
 use crate::tls::Members;
 use crate::{clock, limits};
@@ -128,7 +129,7 @@ impl Identity {
     pub fn join(
         mut self,
         config: &Config,
-        tls: Members,
+        links: Links,
         pipeline: PipelineConfig,
         recovered: &mut Recovered,
         control: Sender<Control>,
@@ -174,7 +175,11 @@ impl Identity {
         };
         let node = Node::member(node_config, configs.clone(), pipeline, start, &recovered.tree);
         let peers = peer::start(
-            PeerConfig { tls: Arc::new(tls), ..peer_config(config, self.me) },
+            PeerConfig {
+                tls: Arc::new(links.tls),
+                sasl: Arc::new(links.sasl),
+                ..peer_config(config, self.me)
+            },
             sinks(recovered.tree.options()),
         );
         let ticks = |n: u32| config.sessions.tick_time.saturating_mul(n);
@@ -193,6 +198,14 @@ impl Identity {
         let member = Member::new(peers, storage, control, &configs, dial, files, rules);
         Ok(Joined { node, member, held_back })
     }
+}
+
+/// What connections between members are made of.
+pub struct Links {
+    /// Whether and how they use TLS.
+    pub tls: Members,
+    /// Whether and how members log in.
+    pub sasl: MemberLogins,
 }
 
 /// ref: ZKDatabase.DEFAULT_SNAPSHOT_SIZE_FACTOR.

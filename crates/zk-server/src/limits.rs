@@ -201,8 +201,16 @@ pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often files with keys and certificates are looked at.
 pub const TLS_RELOAD: Duration = Duration::from_secs(1);
 
-/// How long the same warning about TLS between members is not repeated.
-pub const TLS_WARN_AGAIN: Duration = Duration::from_secs(10);
+/// Threads that judge tickets of clients, and as many for members: it is work for the processor, with a
+/// lock on the file of the replay cache.
+pub const LOGIN_THREADS: usize = 2;
+
+/// Tickets that wait for such a thread. Each has a connection, which takes nothing more meanwhile, and
+/// its token, some kB. One too many is refused, and its client tries again.
+pub const LOGINS: usize = 1024;
+
+/// How long the same warning about a connection between members is not repeated.
+pub const WARN_AGAIN: Duration = Duration::from_secs(10);
 
 /// Election connections and addresses of peers that are no members: servers that
 /// want to join, one or two at a time.

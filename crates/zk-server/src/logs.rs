@@ -2,11 +2,15 @@
 
 use std::io::{IsTerminal as _, stderr};
 use std::sync::OnceLock;
+use std::time::Instant;
 
+use parking_lot::Mutex;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 use zk_config::config::LogFormat;
+
+use crate::limits;
 
 /// The process has one set of messages, and so one level.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
@@ -36,6 +40,23 @@ pub fn set_level(level: &str) -> Result<(), String> {
 fn filter(level: &str) -> Result<EnvFilter, String> {
     let level = level.trim().to_ascii_lowercase();
     EnvFilter::try_new(format!("{level},audit=info")).map_err(|e| format!("{level} is no level: {e}"))
+}
+
+/// Warnings about what others try again all the time: the same text is not repeated for a while.
+#[derive(Debug, Default)]
+pub struct Warnings {
+    last: Mutex<Option<(String, Instant)>>,
+}
+
+impl Warnings {
+    /// Warns, unless it has just done so.
+    pub fn say(&self, text: &str) {
+        let mut last = self.last.lock();
+        if last.as_ref().is_none_or(|(said, at)| said != text || at.elapsed() > limits::WARN_AGAIN) {
+            tracing::warn!("{text}");
+            *last = Some((text.to_owned(), Instant::now()));
+        }
+    }
 }
 
 #[cfg(test)]

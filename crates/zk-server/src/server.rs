@@ -28,12 +28,14 @@ use crate::admin_http::AdminServer;
 use crate::core_loop::{Alone, Control, Core, first_session};
 use crate::disk::{LogHandle, MirrorHandle, Watch};
 use crate::early::Early;
-use crate::ensemble;
+use crate::ensemble::{self, Links};
 use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::live::Live;
 use crate::meters::{Meters, StartMeters};
 use crate::recovery::Recovered;
+use crate::sasl::members::MemberLogins;
+use crate::sasl::{self, Logins, SetupError};
 use crate::shared::{Connections, Serving, Settings, Shared, WorkerHandle};
 use crate::throttle::Throttle;
 use crate::tls::{ClientPort, Members, TlsError};
@@ -63,6 +65,9 @@ pub enum StartError {
     /// TLS cannot be had as it is configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Logins cannot be had as they are configured.
+    #[error(transparent)]
+    Logins(#[from] SetupError),
     /// The operating system refused something else.
     #[error("cannot {what}: {source}")]
     System {
@@ -110,7 +115,7 @@ impl Server {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Server, StartError> {
         let count = workers(options);
-        let Plan { pipeline: pipeline_config, identity, tls, members_tls } = Plan::of(config, count)?;
+        let Plan { pipeline: pipeline_config, identity, tls, logins, members } = Plan::of(config, count)?;
         let mut progress = |p: Progress<'_>| {
             if let Progress::ReadingMirror { nodes } | Progress::ReadingSnapshot { nodes, .. } = p
                 && nodes >= limits::HUGE_PAGES_NODES
@@ -123,7 +128,7 @@ impl Server {
         // a second server on the port must not touch the data.
         let plain = config.connections.client.as_ref().map(|e| listen(config, e)).transpose()?;
         let secure = config.connections.secure_client.as_ref().map(|e| listen(config, e)).transpose()?;
-        let settings = settings(config);
+        let settings = settings(config, logins);
         let meters = Arc::new(Meters::default());
         let admin = AdminServer::start(config, Arc::clone(&meters))?;
         let live = Live::new(config);
@@ -152,7 +157,7 @@ impl Server {
             }
             Some(identity) => {
                 let joined =
-                    identity.join(config, members_tls, pipeline_config, &mut recovered, control.clone())?;
+                    identity.join(config, members, pipeline_config, &mut recovered, control.clone())?;
                 (joined.node, Ok((joined.member, joined.held_back)))
             }
         };
@@ -359,17 +364,24 @@ struct Plan {
     pipeline: PipelineConfig,
     identity: Option<ensemble::Identity>,
     tls: Option<ClientPort>,
-    members_tls: Members,
+    logins: Option<Arc<Logins>>,
+    members: Links,
 }
 
 impl Plan {
     fn of(config: &Config, workers: usize) -> Result<Self, StartError> {
         has_port(config)?;
+        sasl::configure(&config.auth)?;
+        let logins = config.auth.sasl.as_ref().map(Logins::new).transpose()?;
         Ok(Self {
             pipeline: pipeline_config(config),
             identity: ensemble::Identity::of(config)?,
             tls: ClientPort::new(&config.tls, workers)?,
-            members_tls: Members::new(&config.tls)?,
+            logins: logins.map(Arc::new),
+            members: Links {
+                tls: Members::new(&config.tls)?,
+                sasl: MemberLogins::new(config.ensemble.sasl.clone())?,
+            },
         })
     }
 }
@@ -443,7 +455,7 @@ pub(crate) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, sasl: Option<Arc<Logins>>) -> Settings {
     let (connections, sessions) = (&config.connections, &config.sessions);
     let timeout = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
     let version_dir = |dir: &std::path::Path| {
@@ -459,7 +471,7 @@ fn settings(config: &Config) -> Settings {
         max_timeout: timeout(sessions.max_timeout),
         sessionless_ms: millis(connections.sessionless_timeout),
         enforced: config.auth.enforced_schemes.clone(),
-        sasl: config.auth.sasl.clone(),
+        sasl,
         listen_backlog: connections.listen_backlog,
         keep_alive: connections.tcp_keep_alive,
         compression: recovery::compression(config),

@@ -11,7 +11,6 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use zab::config::EnsembleConfig;
 use zk_admin::Version;
-use zk_config::config::Sasl;
 use zk_config::{Config, Endpoint};
 use zk_pipeline::{AuthPolicy, Input};
 use zk_proto::{AuthId, PeerId, SessionId};
@@ -24,6 +23,7 @@ use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::live::Live;
 use crate::meters::{Meters, WorkerMeters};
+use crate::sasl::Logins;
 use crate::throttle::Throttle;
 use crate::tls::ClientPort;
 use crate::worker::ToWorker;
@@ -44,7 +44,7 @@ pub struct Settings {
     /// `enforce.auth.schemes`; empty is off.
     pub enforced: BTreeSet<String>,
     /// How clients log in by SASL; `None`: they get an empty answer, as in Java.
-    pub sasl: Option<Sasl>,
+    pub sasl: Option<Arc<Logins>>,
     /// `clientPortListenBacklog`.
     pub listen_backlog: Option<u32>,
     /// `clientTcpKeepAlive`.

@@ -120,7 +120,7 @@ fn load(arguments: &[String]) -> Result<Loaded, zk_config::ConfigError> {
 
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Unsupported(_) | StartError::Tls(_) => Exit::Invalid,
+        StartError::Unsupported(_) | StartError::Tls(_) | StartError::Logins(_) => Exit::Invalid,
         StartError::Storage(_) => Exit::Data,
         StartError::Listen { .. } => Exit::Listen,
         StartError::System { .. } => Exit::Unexpected,

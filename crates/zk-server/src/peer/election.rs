@@ -23,7 +23,7 @@ use super::net::{self, Listeners, Opening, Port};
 use super::run::{News, Outbox};
 use super::{PeerAddresses, PeerConfig, PeerCounters, PeerEvent, count};
 use crate::limits;
-use crate::tls::{Members, Stream};
+use crate::tls::Stream;
 
 /// What the tasks of this port share.
 #[derive(Debug, Clone)]
@@ -131,9 +131,8 @@ impl Election {
             tries: self.config.bind_retry,
             pause: limits::BIND_PAUSE,
         };
-        let (common, within) = (self.common.clone(), self.config.handshake_timeout);
-        let tls = Arc::clone(&self.config.tls);
-        let handshake = move |stream, remote| greet(stream, remote, within, Arc::clone(&tls), common.clone());
+        let (common, config) = (self.common.clone(), self.config.clone());
+        let handshake = move |stream, remote| greet(stream, remote, config.clone(), common.clone());
         self.listeners.open(opening, &addresses, &self.common.news, &self.common.counters, handshake);
         self.own = addresses;
     }
@@ -211,6 +210,8 @@ impl Election {
         let serial = self.serial;
         let known = self.members.get(&sid).map(|m| m.addresses.as_slice()).unwrap_or_default();
         let mut addresses: Vec<(String, u16)> = known.iter().map(|(h, _, port)| (h.clone(), *port)).collect();
+        // Whom it logs in to is what the configuration says, and not what a hello does.
+        let host = known.first().map(|(host, _, _)| host.clone());
         let Some(peer) = self.peers.get_mut(&sid) else { return };
         peer.wanted = false;
         let heard = peer.heard_at.iter().filter(|a| !addresses.contains(a)).cloned().collect::<Vec<_>>();
@@ -226,8 +227,9 @@ impl Election {
             return outbox.reachable(sid, false);
         };
         let (news, config) = (self.common.news.clone(), self.config.clone());
+        let host = host.or_else(|| addresses.first().map(|(host, _)| host.clone())).unwrap_or_default();
         let task = tokio::spawn(async move {
-            let result = call(&addresses, &hello, &config).await;
+            let result = call(&host, &addresses, &hello, &config).await;
             let _ = news.send(News::Dialled { sid, serial, result }).await;
         });
         peer.dial = Some((serial, task.abort_handle()));
@@ -374,6 +376,7 @@ fn hello(config: &PeerConfig, own: &[(String, u16)]) -> Option<Bytes> {
 
 /// Dials and says the hello. ref: QuorumCnxManager.startConnection.
 async fn call(
+    host: &str,
     addresses: &[(String, u16)],
     hello: &[u8],
     config: &PeerConfig,
@@ -384,7 +387,7 @@ async fn call(
         let mut stream = config.tls.connect(stream, addresses).await?;
         stream.write_all(hello).await?;
         stream.flush().await?;
-        net::sasl_connect(&mut stream, &mut buf, Port::Election).await?;
+        config.sasl.connect(host, &mut stream, &mut buf).await?;
         Ok::<_, std::io::Error>((stream, buf))
     };
     match timeout(config.handshake_timeout, handshake).await {
@@ -394,9 +397,9 @@ async fn call(
 }
 
 /// Takes the hello of an accepted connection.
-async fn greet(stream: TcpStream, remote: SocketAddr, within: Duration, tls: Arc<Members>, common: Common) {
+async fn greet(stream: TcpStream, remote: SocketAddr, config: PeerConfig, common: Common) {
     let greeting = async {
-        let mut stream = tls.accept(stream).await.map_err(|e| e.to_string())?;
+        let mut stream = config.tls.accept(stream).await.map_err(|e| e.to_string())?;
         let mut buf = BytesMut::new();
         let hello = loop {
             match Hello::decode(&mut buf).map_err(|e| e.to_string())? {
@@ -406,10 +409,13 @@ async fn greet(stream: TcpStream, remote: SocketAddr, within: Duration, tls: Arc
                 }
             }
         };
-        net::sasl_accept(&mut stream, &mut buf, Port::Election).await.map_err(|e| e.to_string())?;
+        config.sasl.accept(&mut stream, &mut buf, remote).await.map_err(|e| e.to_string())?;
         Ok(Greeting { stream, buf, hello, remote })
     };
-    match timeout(within, greeting).await.unwrap_or_else(|_| Err("no hello in time".to_owned())) {
+    match timeout(config.handshake_timeout, greeting)
+        .await
+        .unwrap_or_else(|_| Err("no hello in time".to_owned()))
+    {
         Ok(greeting) => {
             let _ = common.news.send(News::Greeting(Box::new(greeting))).await;
         }

@@ -20,6 +20,7 @@ use super::net::{self, Listeners, Opening, Port};
 use super::run::{News, Outbox};
 use super::{LinkId, PeerConfig, PeerEvent, StreamSource, count};
 use crate::limits;
+use crate::sasl::members::MemberLogins;
 use crate::tls::{Members, Stream};
 
 /// A connection whose first packet is a learner's.
@@ -60,6 +61,7 @@ impl Leader {
             generation: self.listeners.generation + 1,
             within: self.config.handshake_timeout,
             tls: Arc::clone(&self.config.tls),
+            sasl: Arc::clone(&self.config.sasl),
             common: self.common.clone(),
         };
         let handshake = move |stream, remote| admission.clone().admit(stream, remote);
@@ -152,6 +154,7 @@ struct Admission {
     generation: u64,
     within: Duration,
     tls: Arc<Members>,
+    sasl: Arc<MemberLogins>,
     common: Common,
 }
 
@@ -173,7 +176,7 @@ impl Admission {
     async fn first(&self, stream: TcpStream, remote: SocketAddr) -> Result<Learner, End> {
         let mut stream = self.tls.accept(stream).await?;
         let mut buf = BytesMut::new();
-        net::sasl_accept(&mut stream, &mut buf, Port::Quorum).await?;
+        self.sasl.accept(&mut stream, &mut buf, remote).await?;
         let packet = loop {
             match QuorumPacket::decode(&mut buf, limits::KEEP)? {
                 Some(packet) => break packet,

@@ -20,7 +20,7 @@ use zk_tree::Tree;
 
 use super::election::Common;
 use super::link::{End, OutQueue, decode_all};
-use super::net::{self, Port};
+use super::net;
 use super::{LeaderMessage, PeerConfig, PeerEvent, SnapSinks, count};
 use crate::limits;
 
@@ -119,7 +119,8 @@ impl LearnerTask {
         let mut buf = BytesMut::new();
         let handshake = async {
             let mut stream = self.config.tls.connect(stream, addresses).await?;
-            net::sasl_connect(&mut stream, &mut buf, Port::Quorum).await?;
+            let host = addresses.first().map_or("", |(host, _)| host);
+            self.config.sasl.connect(host, &mut stream, &mut buf).await?;
             Ok::<_, End>(stream)
         };
         let late = |_| Err(End::Lost("the handshake takes too long".to_owned()));

@@ -53,6 +53,7 @@ use zk_tree::Tree;
 pub use zab::leader::LinkId;
 
 use crate::limits;
+use crate::sasl::members::MemberLogins;
 use crate::tls::Members;
 
 /// How the transport works.
@@ -81,6 +82,8 @@ pub struct PeerConfig {
     pub keep_alive: bool,
     /// Whether and how TLS is used on both ports.
     pub tls: Arc<Members>,
+    /// Whether and how members log in to each other, on both ports.
+    pub sasl: Arc<MemberLogins>,
 }
 
 impl PeerConfig {
@@ -96,6 +99,7 @@ impl PeerConfig {
             bind_retry: 3,
             keep_alive: false,
             tls: Arc::default(),
+            sasl: Arc::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets: bound, accepted, dialled, and where SASL comes in. TLS belongs before the first byte.
+//! Sockets: bound, accepted, dialled.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
@@ -20,7 +20,6 @@ use zk_config::Endpoint;
 
 use super::run::News;
 use super::{PeerCounters, count};
-use crate::tls::Stream;
 use crate::{accept, limits};
 
 /// Which of the two ports.
@@ -30,20 +29,6 @@ pub enum Port {
     Election,
     /// Packets.
     Quorum,
-}
-
-/// Where the connecting side authenticates: on the election port behind its
-/// hello, on the quorum port before its first packet. `buf` takes what was read
-/// too far. ref: SaslQuorumAuthLearner.authenticate.
-pub async fn sasl_connect(_stream: &mut Stream, _buf: &mut BytesMut, _port: Port) -> io::Result<()> {
-    Ok(())
-}
-
-/// Where the accepting side authenticates: on the election port behind the
-/// hello, on the quorum port before the first packet. `buf` holds what was read
-/// already, and takes what was read too far. ref: SaslQuorumAuthServer.authenticate.
-pub async fn sasl_accept(_stream: &mut Stream, _buf: &mut BytesMut, _port: Port) -> io::Result<()> {
-    Ok(())
 }
 
 /// Reads once, `room` bytes or more. The end of the stream is an error.

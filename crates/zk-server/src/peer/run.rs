@@ -181,7 +181,9 @@ impl Peers {
         match command {
             PeerCommand::Members(members) => {
                 let addresses = members.values().flat_map(|m| &m.addresses);
-                self.config.tls.set_hosts(addresses.map(|(host, _, _)| host.clone()).collect());
+                let hosts: Vec<_> = addresses.map(|(host, _, _)| host.clone()).collect();
+                self.config.sasl.set_hosts(hosts.clone());
+                self.config.tls.set_hosts(hosts);
                 self.election.members(members);
             }
             PeerCommand::ElectionPort(addresses) => self.election.open(addresses),

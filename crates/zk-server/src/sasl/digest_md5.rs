@@ -26,15 +26,20 @@ pub struct Service<'a> {
 /// ref: ZooKeeperSaslServer, SaslClientCallbackHandler.
 pub const CLIENTS: Service<'static> = Service { realm: "zk-sasl-md5", uri: "zookeeper/zk-sasl-md5" };
 
+/// Whom members log in to. ref: QuorumAuth.
+pub const MEMBERS: Service<'static> =
+    Service { realm: "zk-quorum-sasl-md5", uri: "zookeeper-quorum/zk-quorum-sasl-md5" };
+
 /// Longest token, in bytes, as in Java.
 pub const MAX_TOKEN: usize = 4096;
 
 /// Who proved to know his password.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Proven {
-    /// The user. The name that a client wants to act under (`authzid`) is signed but counts for
-    /// nothing, as in Java's ZooKeeper.
+    /// The user.
     pub user: String,
+    /// Whether he wants to act under another name (`authzid`).
+    pub acts_as_other: bool,
     /// The last token for the client: proof of the server's.
     pub token: Vec<u8>,
 }
@@ -111,7 +116,8 @@ pub fn judge(
         return Err(Refused::Wrong);
     }
     let token = format!("rspauth={}", signed.response("")).into_bytes();
-    Ok(Proven { user, token })
+    let acts_as_other = signed.authzid.is_some_and(|id| !id.is_empty() && id != user.as_bytes());
+    Ok(Proven { user: user.clone(), acts_as_other, token })
 }
 
 /// The answer to a challenge.
@@ -355,7 +361,7 @@ mod tests {
     #[test]
     fn the_rfcs_example() {
         let token = b"rspauth=ea40f60335c427b5527b84dbabcdfffd".to_vec();
-        assert_eq!(check(RESPONSE), Ok(Proven { user: "chris".to_owned(), token }));
+        assert_eq!(check(RESPONSE), Ok(Proven { user: "chris".to_owned(), acts_as_other: false, token }));
     }
 
     #[test]
@@ -447,44 +453,51 @@ mod tests {
         assert!(lists > 0);
     }
 
-    /// The RFC's example from the client's side: what is said is what the server takes, and only
-    /// who knows the password has the proof.
+    /// What one of Java's members said to another. (ref: the vector election_sasl.hex)
     #[test]
-    fn who_asks_and_who_answers() {
-        let password = Secret::new("secret");
-        let first = challenge(&CLIENTS, NONCE);
-        let said = |user: &str, text: &[u8]| respond(&CLIENTS, (user, &password), "c\u{7f}nonce", text);
-        for user in ["chris", "a\\b\"c"] {
-            let answer = said(user, &first).expect("an answer");
-            let judged = judge(&CLIENTS, NONCE, &users(&[(user, "secret")]), &answer.token).expect("right");
-            assert_eq!((judged.user.as_str(), answer.check(&judged.token)), (user, Ok(())));
-            let other = judge(&CLIENTS, NONCE, &users(&[(user, "other")]), &answer.token);
-            assert_eq!(other, Err(Refused::Wrong));
-            for (last, expected) in [
-                ("rspauth=ea40f60335c427b5527b84dbabcdfffd", Refused::Unproven),
-                ("rspauth=\"\"", Refused::Unproven),
-                ("", Refused::Missing("rspauth")),
-                ("rspauth", Refused::Malformed),
-            ] {
-                assert_eq!(answer.check(last.as_bytes()), Err(expected), "{last}");
-            }
-        }
-        let first = String::from_utf8(first).expect("text");
+    fn a_member_of_javas() {
+        const NONCE: &str = "xKxe/gFGpbj/dUHM8ocvWB/XM3oCiphBF1IGafQl";
+        let first =
+            format!("realm=\"zk-quorum-sasl-md5\",nonce=\"{NONCE}\",charset=utf-8,algorithm=md5-sess");
+        assert_eq!(challenge(&MEMBERS, NONCE), first.as_bytes());
+        let cnonce = "w+LU8n51Ua3MpjsDyZPHCtvBujGaW7tZZmXrfjvF";
+        let password = Secret::new("pw");
+        let answer = respond(&MEMBERS, ("zk", &password), cnonce, first.as_bytes()).expect("an answer");
+        let text = String::from_utf8(answer.token.clone()).expect("text");
+        assert!(text.contains("response=c08391828cb137ff06f3b4d7dd65d79c,qop=auth,authzid=\"zk\""), "{text}");
+        let proof = b"rspauth=4c207a19b77098be99fac55f565ab225";
+        assert_eq!(answer.check(proof), Ok(()));
+        let judged = judge(&MEMBERS, NONCE, &users(&[("zk", "pw")]), &answer.token).expect("right");
+        assert_eq!((judged.token.as_slice(), judged.acts_as_other), (proof.as_slice(), false));
+    }
+
+    #[test]
+    fn what_an_initiator_does_not_take() {
+        let password = Secret::new("pw");
+        let said = |user: &str, text: &str| respond(&MEMBERS, (user, &password), "c", text.as_bytes());
+        let first = "realm=\"zk-quorum-sasl-md5\",nonce=\"n\\\"\",charset=utf-8,algorithm=md5-sess,qop=\"auth-int, auth\"";
+        let answer = said("a\\b\"c", first).expect("an answer");
+        let judged = judge(&MEMBERS, "n\"", &users(&[("a\\b\"c", "pw")]), &answer.token);
+        assert!(answer.check(&judged.expect("right").token).is_ok());
         for (from, to, expected) in [
-            ("zk-sasl", "zk", Refused::Mismatch("realm")),
+            ("zk-quorum", "zk", Refused::Mismatch("realm")),
             ("realm", "r", Refused::Missing("realm")),
             ("nonce", "n", Refused::Missing("nonce")),
             ("utf-8", "latin", Refused::Mismatch("charset")),
             ("md5-sess", "md5", Refused::Mismatch("algorithm")),
-            (",charset", ",qop=\"auth-int,auth-conf\",charset", Refused::Mismatch("qop")),
+            (", auth", ", auth-conf", Refused::Mismatch("qop")),
             ("nonce", "realm", Refused::Malformed),
         ] {
-            assert_eq!(said("chris", first.replacen(from, to, 1).as_bytes()).expect_err(to), expected);
+            assert_eq!(said("zk", &first.replacen(from, to, 1)).expect_err(to), expected);
         }
-        assert!(
-            said("chris", first.replacen(",charset", ",qop=\"auth-int, auth\",charset", 1).as_bytes())
-                .is_ok()
-        );
+        for (last, expected) in [
+            ("rspauth=4c207a19b77098be99fac55f565ab225", Refused::Unproven),
+            ("rspauth=\"\"", Refused::Unproven),
+            ("", Refused::Missing("rspauth")),
+            ("rspauth", Refused::Malformed),
+        ] {
+            assert_eq!(answer.check(last.as_bytes()), Err(expected), "{last}");
+        }
     }
 
     #[test]

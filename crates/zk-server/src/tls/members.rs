@@ -5,9 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,7 +15,7 @@ use zk_config::config::Tls;
 
 use super::trust::Shown;
 use super::{HANDSHAKE, Side, TlsError};
-use crate::limits;
+use crate::logs::Warnings;
 
 /// A connection between members.
 #[derive(Debug)]
@@ -47,8 +46,7 @@ pub struct Members {
     either: bool,
     /// The hosts of all members, which certificates of those that connect may be for.
     hosts: RwLock<Vec<String>>,
-    /// What was last warned about, and when: others try again all the time.
-    warned: Mutex<Option<(String, Instant)>>,
+    warnings: Warnings,
 }
 
 impl Members {
@@ -76,7 +74,7 @@ impl Members {
         let Some(side) = self.side.as_ref().filter(|_| self.dial) else { return Ok(Stream::Plain(stream)) };
         let reached = stream.peer_addr()?.ip().to_canonical();
         let done = self.shake_as_client(side, stream, reached, hosts).await;
-        done.inspect_err(|e| self.warn(&format!("no TLS with the member at {reached}: {e}")))
+        done.inspect_err(|e| self.warnings.say(&format!("no TLS with the member at {reached}: {e}")))
     }
 
     async fn shake_as_client(
@@ -110,13 +108,15 @@ impl Members {
             if self.either {
                 return Ok(Stream::Plain(stream));
             }
-            self.warn(&format!(
+            self.warnings.say(&format!(
                 "{from} speaks to a port of members without TLS, and portUnification is not set"
             ));
             return Err(io::Error::other("it speaks without TLS"));
         }
         let done = self.shake_as_server(side, stream, from).await;
-        done.inspect_err(|e| self.warn(&format!("no TLS with {from}, which connected as a member: {e}")))
+        done.inspect_err(|e| {
+            self.warnings.say(&format!("no TLS with {from}, which connected as a member: {e}"))
+        })
     }
 
     async fn shake_as_server(&self, side: &Side, stream: TcpStream, from: IpAddr) -> io::Result<Stream> {
@@ -126,14 +126,6 @@ impl Members {
         let chain = stream.get_ref().1.peer_certificates();
         side.judge(chain, Shown::ByClient, names.as_deref()).await.map_err(io::Error::other)?;
         Ok(Stream::Tls(Box::new(stream.into())))
-    }
-
-    fn warn(&self, text: &str) {
-        let mut warned = self.warned.lock();
-        if warned.as_ref().is_none_or(|(last, at)| last != text || at.elapsed() > limits::TLS_WARN_AGAIN) {
-            tracing::warn!("{text}");
-            *warned = Some((text.to_owned(), Instant::now()));
-        }
     }
 
     fn names(&self, from: IpAddr) -> Vec<String> {
