@@ -119,6 +119,41 @@ fn a_watch_counted_ahead_is_counted_once() {
     }
 }
 
+/// The writer of the tree asks while a worker moves watches from one place to the other.
+#[test]
+fn a_watch_that_moves_is_wanted_all_the_time() {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    let node = NodeId(5);
+    let place = Place { path: "/a", node: Some(node) };
+    let interest = Arc::new(Interest::with_seed(3));
+    // Even while the watch is not set: between two rounds.
+    let round = AtomicU64::new(0);
+    const LAST: u64 = 400_001;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut t = WatchTable::new(interest.clone());
+            while round.load(SeqCst) < LAST {
+                t.add(1, WatchKind::Child, place);
+                round.fetch_add(1, SeqCst);
+                t.add(1, WatchKind::Recursive, place);
+                round.fetch_add(1, SeqCst);
+                t.remove(1, WatcherKind::Any, place);
+            }
+        });
+        let event = fired_at(EventType::NodeChildrenChanged, "/a", node);
+        loop {
+            let before = round.load(SeqCst);
+            let wants = interest.wants(&event);
+            let after = round.load(SeqCst);
+            assert!(wants || before % 2 == 0 || before != after, "in round {before}");
+            if after >= LAST {
+                break;
+            }
+        }
+    });
+}
+
 /// Numbers of connections that leave are used again, and what they watched is not told to others.
 #[test]
 fn connections_that_come_and_go() {

@@ -15,8 +15,9 @@ const COUNTERS: usize = 4096;
 /// Counts of one worker's watches by the hash of their path or node. It may say yes
 /// where nobody waits, and never no where somebody does.
 ///
-/// Relaxed order is enough: who counts a watch for another thread does so under
-/// the tree's lock, or hands over a message after it.
+/// Relaxed order is enough to count: who counts a watch for another thread does so under
+/// the tree's lock, or hands over a message after it. A watch that moves from its node to its
+/// path does so at any time: who finds that it has left the node finds it with the path.
 pub struct Interest {
     hasher: FixedState,
     nodes: Box<[AtomicU32]>,
@@ -112,7 +113,7 @@ impl Interest {
     /// Whether a watch may wait for this.
     pub fn wants(&self, fired: &Fired) -> bool {
         let has = |table, path| self.counter(table, path).load(Ordering::Relaxed) > 0;
-        if self.node(fired.node).load(Ordering::Relaxed) > 0 || has(&self.plain, &fired.path) {
+        if self.node(fired.node).load(Ordering::Acquire) > 0 || has(&self.plain, &fired.path) {
             return true;
         }
         fired.event != EventType::NodeChildrenChanged
@@ -127,7 +128,7 @@ fn up(counter: &AtomicU32) {
 }
 
 fn down(counter: &AtomicU32, by: u32) {
-    let old = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| match n {
+    let old = counter.fetch_update(Ordering::Release, Ordering::Relaxed, |n| match n {
         u32::MAX => Some(u32::MAX),
         n => n.checked_sub(by),
     });

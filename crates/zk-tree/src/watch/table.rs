@@ -70,8 +70,10 @@ impl WatchTable {
             (Some(once), Some(node)) if !self.paths.has(conn, at.path) => self.nodes.add(conn, once, node),
             (None, Some(node)) => {
                 for (once, kind, _) in ONCE {
-                    if self.nodes.remove(conn, once, node) {
+                    if self.nodes.contains(conn, once, node) {
+                        // In this order: the writer of the tree may ask between the two.
                         self.paths.add(conn, kind, at.path);
+                        self.nodes.remove(conn, once, node);
                     }
                 }
                 self.paths.add(conn, kind, at.path)
