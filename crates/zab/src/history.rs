@@ -73,10 +73,10 @@ impl History {
         Self { records: VecDeque::new(), bytes: 0, needed: 0, min_records, max_bytes }
     }
 
-    /// At least the newest `records` are kept from now on, whatever they take: those that the
-    /// tree does not show.
+    /// At least the newest `records` are kept, whatever they take, until this is called again:
+    /// those that the tree does not show.
     pub fn make_room(&mut self, records: usize) {
-        self.needed = self.needed.max(records);
+        self.needed = records;
     }
 
     fn is_too_much(&self) -> bool {
@@ -226,6 +226,7 @@ mod tests {
         assert_eq!(h.max(), Some(Zxid(0x1_0000_0bb8)));
         assert!(h.len() > 2000 && h.bytes <= MAX_BYTES);
     }
+
     #[test]
     fn large_ones_are_fewer_unless_the_tree_lacks_them() {
         let mut h = History::new();
@@ -238,5 +239,8 @@ mod tests {
             h.push(record(1, n, 1 << 20));
         }
         assert_eq!(h.len(), 200);
+        h.make_room(0);
+        h.push(record(1, 901, 1 << 20));
+        assert_eq!(h.len(), 127);
     }
 }

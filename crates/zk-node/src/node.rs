@@ -775,6 +775,8 @@ impl Node {
                 for record in std::mem::take(&mut self.unapplied) {
                     self.commit(&record);
                 }
+                // The tree shows it all before anything new comes.
+                self.history.make_room(0);
                 self.steps.push_front(Step::Reign(epoch));
                 Some(Output::ApplyCommitted { settled: true })
             }
@@ -1047,6 +1049,7 @@ impl Node {
         if let Some(first) = self.unapplied.front() {
             self.history.truncate(Zxid(first.zxid.0 - 1));
         }
+        self.history.make_room(0);
         self.pause = self.reconnect_pause();
         let observers = self.master().is_some().then_some(Step::Out(Output::StopLeading));
         self.attempt += 1;
