@@ -1079,10 +1079,12 @@ impl Node {
         Some(Output::Serving(false))
     }
 
-    /// The host has done [`Output::Reload`].
+    /// The host has read the state anew: [`Output::Reload`], or [`Node::cannot_truncate`] comes
+    /// next. Clients are closed, since what they have seen and watch is of another tree.
     pub fn reloaded(&mut self, last: Zxid, recent: Vec<Record>, may_vote: bool) {
         self.last = last;
         self.may_vote = may_vote;
+        self.pipeline.stand_down(true);
         // The tree that was read shows the whole log.
         self.unapplied.clear();
         self.history.clear();
