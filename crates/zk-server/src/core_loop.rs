@@ -121,7 +121,8 @@ impl Batch {
 
     /// How long ago they were prepared, in microseconds. `None`: clocks differ by more than that.
     fn age(&self) -> Option<u64> {
-        u64::try_from(clock::wall() - self.prepared).ok().map(|ms| ms * 1000)
+        let ms = clock::wall().checked_sub(self.prepared)?;
+        u64::try_from(ms).ok().map(|ms| ms.saturating_mul(1000))
     }
 }
 
@@ -1006,6 +1007,14 @@ impl Slice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leader_may_say_any_time() {
+        let age = |prepared| Batch { zxid: Zxid::ZERO, came: 0, prepared }.age();
+        assert_eq!((age(i64::MAX), age(i64::MIN)), (None, None));
+        assert!(age(-i64::MAX / 2).is_some());
+        assert!(age(clock::wall()).is_some());
+    }
 
     #[test]
     fn slices_follow_the_measured_speed() {
