@@ -118,7 +118,12 @@ fn clients_are_closed_when_the_state_is_read_anew() {
         m.follows(2, FromLeader::Diff { zxid: Zxid(E1 + 5) });
         assert!(m.node.serving());
         let (conn, session) = (ConnId(7), SessionId::NONE);
-        m.takes(Input::Client(zk_pipeline::Input::Connect { conn, session, timeout: 4000, read_only: false }));
+        m.takes(Input::Client(zk_pipeline::Input::Connect {
+            conn,
+            session,
+            timeout: 4000,
+            read_only: false,
+        }));
         assert_eq!(m.served, 1);
         m.hears(FromLeader::Proposal { zxid: Zxid(E2 + 1), txn: Bytes::from_static(b"x") });
         m.takes(Input::LeaderLost { attempt: m.attempt });
