@@ -122,7 +122,7 @@ impl Batch {
     /// How long ago they were prepared, in microseconds. `None`: clocks differ by more than that.
     fn age(&self) -> Option<u64> {
         let ms = clock::wall().checked_sub(self.prepared)?;
-        u64::try_from(ms).ok().map(|ms| ms.saturating_mul(1000))
+        u64::try_from(ms).ok()?.checked_mul(1000)
     }
 }
 
@@ -1009,11 +1009,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_may_say_any_time() {
-        let age = |prepared| Batch { zxid: Zxid::ZERO, came: 0, prepared }.age();
-        assert_eq!((age(i64::MAX), age(i64::MIN)), (None, None));
-        assert!(age(-i64::MAX / 2).is_some());
-        assert!(age(clock::wall()).is_some());
+    fn any_time_of_a_transaction_has_an_age_or_none() {
+        let age = |prepared| Batch { zxid: Zxid(1), came: 0, prepared }.age();
+        assert!(age(clock::wall() - 5).is_some_and(|micros| micros >= 5000));
+        assert_eq!([age(clock::wall() + 60_000), age(i64::MIN), age(i64::MIN / 2), age(i64::MAX)], [None; 4]);
     }
 
     #[test]
