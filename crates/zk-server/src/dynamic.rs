@@ -57,13 +57,8 @@ impl DynamicFiles {
     /// What was proposed is no more.
     pub fn withdrawn(&self) {
         let Some(zoo_cfg) = &self.zoo_cfg else { return };
-        let next = dynamic::next_file(zoo_cfg);
-        match std::fs::remove_file(&next) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                told("remove the proposed members", Err(format!("{}: {e}", next.display())));
-            }
-            _ => {}
-        }
+        let removed = zk_storage::remove_file(&dynamic::next_file(zoo_cfg)).map_err(|e| e.to_string());
+        told("remove the proposed members", removed);
     }
 
     fn write_active(&self, zoo_cfg: &Path, active: &EnsembleConfig) -> Result<(), String> {

@@ -150,6 +150,15 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, Path::new(&tmp), bytes)
 }
 
+/// Removes a small file, durably. One that is not there is no error.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match remove(path) {
+        Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => sync_dir(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))),
+    }
+}
+
 /// Creates a directory and what is above it, durably.
 pub(crate) fn create_dir_all(dir: &Path) -> Result<()> {
     if dir.is_dir() {

@@ -67,7 +67,7 @@ pub use backup::{
     verify_backup,
 };
 pub use config::StorageConfig;
-pub use disk::replace_file;
+pub use disk::{remove_file, replace_file};
 pub use epoch::{EpochFile, read_epoch, write_epoch};
 pub use error::{Result, StorageError};
 pub use install::install;
