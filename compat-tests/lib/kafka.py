@@ -125,7 +125,7 @@ class LoginControl(KafkaControl):
             return super().do(order)
         ident = int(order.split()[2])
         b = self.brokers[ident]
-        code = b.proc.wait(90)
+        code = b.proc.wait(60)
         with open(os.path.join(b.dir, "log"), errors="replace") as fh:
             said = fh.read()
         missing = [r for r in self.reasons[ident] if r not in said]
