@@ -121,7 +121,8 @@ impl Batch {
 
     /// How long ago they were prepared, in microseconds. `None`: clocks differ by more than that.
     fn age(&self) -> Option<u64> {
-        u64::try_from(clock::wall() - self.prepared).ok().map(|ms| ms * 1000)
+        let ms = clock::wall().checked_sub(self.prepared)?;
+        u64::try_from(ms).ok()?.checked_mul(1000)
     }
 }
 
@@ -1006,6 +1007,13 @@ impl Slice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_time_of_a_transaction_has_an_age_or_none() {
+        let age = |prepared| Batch { zxid: Zxid(1), came: 0, prepared }.age();
+        assert!(age(clock::wall() - 5).is_some_and(|micros| micros >= 5000));
+        assert_eq!([age(clock::wall() + 60_000), age(i64::MIN), age(i64::MIN / 2), age(i64::MAX)], [None; 4]);
+    }
 
     #[test]
     fn slices_follow_the_measured_speed() {
