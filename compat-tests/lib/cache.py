@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 import time
@@ -21,6 +22,7 @@ CACHE = os.path.join(
     "zkd", "compat")
 
 KAZOO = "2.11.0"
+KAZOO_LOGINS = ["pure-sasl==0.6.2", "kerberos==1.3.1", "six==1.17.0"]
 GOZK = "v1.0.4"
 # The class path of Java ZooKeeper has a name that others rely on.
 CLASSPATHS = {
@@ -281,3 +283,26 @@ def kazoo():
         os.rename(os.path.join(tests, "kazoo-" + KAZOO), os.path.join(tests, "src"))
         open(os.path.join(tests, ".complete"), "w").close()
     return python, os.path.join(tests, "src")
+
+
+def kazoo_logins():
+    """A folder with the modules by which kazoo logs in. kazoo's own tests, which want a server of their own for
+    these, do not see it."""
+    def make(out):
+        python, _ = kazoo()
+        need("gcc", "gcc", "libc6-dev")
+        need("krb5-config", "libkrb5-dev")
+        header = os.path.join(sysconfig.get_paths()["include"], "Python.h")
+        if not os.path.exists(header):
+            apt("python3-dev")
+        say("pip install " + " ".join(KAZOO_LOGINS))
+        call([python, "-m", "pip", "-q", "--disable-pip-version-check", "install", "--no-deps", "--target", out]
+             + KAZOO_LOGINS)
+
+    return made("kazoo-logins", [os.path.abspath(__file__)], make)
+
+
+def kdc():
+    """The programs of a Kerberos KDC, in /usr/sbin."""
+    if not os.path.exists("/usr/sbin/krb5kdc"):
+        apt("krb5-kdc", "krb5-admin-server")

@@ -1,7 +1,8 @@
-"""Two Kafka brokers in ZooKeeper mode on the server under test.
+"""Kafka brokers in ZooKeeper mode on the server under test.
 
-java/kafka/Brokers.java holds the cases; it gives orders for brokers through
-the control port: `broker start 1`, `broker stop 1`, `broker kill 1`.
+java/kafka/Brokers.java holds the cases with two of them, java/kafka/Logins.java
+those with logins; they give orders for brokers through the control port:
+`broker start 1`, `broker stop 1`, `broker kill 1`.
 """
 
 import os
@@ -10,15 +11,20 @@ import socket
 import subprocess
 import time
 
-from . import cache
+from . import cache, sasl
 from .control import Control
 from .server import free_port
 
 
+def properties(flags):
+    return ["-D%s=%s" % f for f in flags.items()]
+
+
 class Broker:
-    def __init__(self, ident, zookeeper, folder, cp, session_ms=4000):
+    def __init__(self, ident, zookeeper, folder, cp, session_ms=4000, more=None, flags=None):
         self.ident = ident
         self.cp = cp
+        self.flags = flags or {}  # properties of Java
         self.dir = os.path.join(folder, "broker%d" % ident)
         os.makedirs(self.dir)
         self.port, self.sasl = free_port(), free_port()
@@ -46,6 +52,7 @@ class Broker:
             "num.network.threads": 2,
             "num.io.threads": 4,
         }
+        keys.update(more or {})
         with open(os.path.join(self.dir, "server.properties"), "w") as fh:
             fh.writelines("%s=%s\n" % kv for kv in keys.items())
         with open(os.path.join(self.dir, "log4j.properties"), "w") as fh:
@@ -57,7 +64,7 @@ class Broker:
         with open(os.path.join(self.dir, "log"), "ab") as log:
             self.proc = subprocess.Popen(
                 ["java", "-Xmx512m", *cache.TIERED, "-cp", self.cp,
-                 "-Dlog4j.configuration=file:" + os.path.join(self.dir, "log4j.properties"),
+                 "-Dlog4j.configuration=file:" + os.path.join(self.dir, "log4j.properties"), *properties(self.flags),
                  "kafka.Kafka", os.path.join(self.dir, "server.properties")],
                 cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
@@ -100,6 +107,31 @@ class KafkaControl(Control):
         return "ok"
 
 
+# What the log of a broker says that does not come in: the second has a wrong secret, the third none. Without a
+# ticket ZooKeeper's client goes on as if it had no login to make.
+NOT_LOGGED_IN = "SessionClosedRequireAuthException"
+REASONS = {
+    "digest": {2: ["login context 'Wrong'", "AuthFailedException"], 3: [NOT_LOGGED_IN]},
+    "kerberos": {2: ["SASL configuration failed", NOT_LOGGED_IN], 3: [NOT_LOGGED_IN]},
+}
+
+
+class LoginControl(KafkaControl):
+    """Has one order more: `broker refused N` waits for a broker's end, and for the reason in its log."""
+    reasons = {}
+
+    def do(self, order):
+        if not order.startswith("broker refused "):
+            return super().do(order)
+        ident = int(order.split()[2])
+        b = self.brokers[ident]
+        code = b.proc.wait(60)
+        with open(os.path.join(b.dir, "log"), errors="replace") as fh:
+            said = fh.read()
+        missing = [r for r in self.reasons[ident] if r not in said]
+        return "ok" if code and not missing else "exit code %s, its log lacks %s" % (code, missing)
+
+
 def run(ctx):
     from .suites import finish, program
     cp = cache.java_program("kafka")
@@ -118,6 +150,48 @@ def run(ctx):
                           "-Dlog4j.configuration=file:" + os.path.join(brokers[1].dir, "log4j.properties"), "Brokers"],
                           200, env, server=server, control=KafkaControl)
     finally:
+        for b in brokers.values():
+            b.stop(signal.SIGKILL)
+        finish(ctx, server, results)
+    return results
+
+
+def logins(ctx):
+    """One broker that logs in, one with a wrong secret and one without a login, for each kind of login."""
+    kinds = sasl.KINDS[:1] if ctx.quick else sasl.KINDS
+    return [r for kind in kinds for r in logins_of(ctx, kind)]
+
+
+def logins_of(ctx, kind):
+    from .suites import finish, program
+    cp = cache.java_program("kafka")
+    server, known, control = sasl.start(ctx, "kafka", kind)
+    zookeeper = "localhost:%d" % server.port
+    one = {"zookeeper.set.acl": "true", "num.partitions": 1, "default.replication.factor": 1,
+           "offsets.topic.num.partitions": 1, "offsets.topic.replication.factor": 1}
+    wrong = dict(known.flags(), **{"zookeeper.sasl.clientconfig": "Wrong"})
+    brokers = {
+        1: Broker(1, zookeeper, server.dir, cp, more=one, flags=known.flags()),
+        2: Broker(2, zookeeper, server.dir, cp, more=one, flags=wrong),
+        # Kafka itself refuses ACLs without a login.
+        3: Broker(3, zookeeper, server.dir, cp, more=dict(one, **{"zookeeper.set.acl": "false"})),
+    }
+
+    class Both(control, LoginControl):
+        reasons = REASONS[kind.name]
+
+    KafkaControl.brokers = brokers
+    results = []
+    try:
+        for b in brokers.values():
+            b.start(wait=False)
+        brokers[1].wait()
+        env = {"KAFKA": "127.0.0.1:%d" % brokers[1].port, "KAFKA_SASL": "127.0.0.1:%d" % brokers[1].sasl}
+        results = program(ctx, "kafka-sasl", ["java", "-Xmx384m", *cache.TIERED, "-cp", cp, *properties(known.flags()),
+                          "-Dlog4j.configuration=file:" + os.path.join(brokers[1].dir, "log4j.properties"), "Logins"],
+                          120, env, server=server, control=Both)
+    finally:
+        known.close()
         for b in brokers.values():
             b.stop(signal.SIGKILL)
         finish(ctx, server, results)

@@ -16,6 +16,7 @@ TITLES = {
     "kazoo": "kazoo " + cache.KAZOO,
     "curator": "Curator 5.9.0 recipes",
     "kafka": "Kafka 3.9.1 brokers in ZooKeeper mode",
+    "kafka-sasl": "Kafka 3.9.1 broker that logs in to ZooKeeper, with ACLs of its name",
     "rolling": "Rolling replacement of a Java ensemble, and back",
     "kazoo-suite": "kazoo's own tests",
     "gozk-suite": "go-zookeeper/zk's own tests",

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from . import cache, tls, upstream, zkcli
+from . import cache, sasl, tls, upstream, zkcli
 from .control import Control
 from .report import Result
 from .server import SUPER, Server
@@ -136,6 +136,15 @@ def with_tls(ctx, client, cmd, limit):
     return program(ctx, client, cmd, limit, server=server, control=control, own=True)
 
 
+def with_logins(ctx, client, cmd, limit, env=None):
+    """The program's cases with logins, on a server for each kind."""
+    results = []
+    for kind in sasl.KINDS:
+        server, _, control = sasl.start(ctx, client, kind)
+        results += program(ctx, client, cmd, limit, env, server=server, control=control, own=True)
+    return results
+
+
 def go(ctx):
     cmd = [cache.go_program()]
     return program(ctx, "go", cmd, 90) + with_tls(ctx, "go", cmd, 90)
@@ -144,12 +153,19 @@ def go(ctx):
 def kazoo(ctx):
     python, _ = cache.kazoo()
     cmd = [python, os.path.join(cache.HERE, "python", "compat.py")]
-    return program(ctx, "kazoo", cmd, 120) + with_tls(ctx, "kazoo", cmd, 90)
+    logins = {"PYTHONPATH": cache.kazoo_logins()}
+    return (program(ctx, "kazoo", cmd, 120) + with_tls(ctx, "kazoo", cmd, 90)
+            + with_logins(ctx, "kazoo", cmd, 60, logins))
 
 
 def kafka(ctx):
     from . import kafka as k
     return k.run(ctx)
+
+
+def kafka_sasl(ctx):
+    from . import kafka as k
+    return k.logins(ctx)
 
 
 def rolling(ctx):
@@ -166,10 +182,12 @@ SUITES = {
     "kazoo": kazoo,
     "curator": curator,
     "kafka": kafka,
+    "kafka-sasl": kafka_sasl,
     "rolling": rolling,
     "gozk-suite": upstream.gozk,
     "kazoo-suite": upstream.kazoo,
 }
 
-# The order in which they start. Brokers of Kafka are in two of them, which do not run side by side.
-LONGEST_FIRST = ["kazoo-suite", "rolling", "gozk-suite", "java", "curator", "kafka", "c", "kazoo", "zkcli", "go"]
+# The order in which they start. Two brokers of Kafka are in two of them, which do not run side by side.
+LONGEST_FIRST = ["kazoo-suite", "rolling", "gozk-suite", "java", "curator", "kafka", "kazoo", "kafka-sasl", "c",
+                 "zkcli", "go"]

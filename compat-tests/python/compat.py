@@ -1,5 +1,6 @@
 """kazoo against the server in $ZK: each case prints `ok <feature>` or `FAIL`."""
 
+import logging
 import os
 import socket
 import ssl
@@ -12,7 +13,7 @@ from kazoo.client import KazooClient, KazooState, TransactionRequest  # noqa: F4
 from kazoo.exceptions import (
     AuthFailedError, BadVersionError, ConnectionLoss, InvalidACLError, NoAuthError,
     NoChildrenForEphemeralsError, NodeExistsError, NoNodeError, NotEmptyError,
-    RolledBackError, RuntimeInconsistency, SessionExpiredError)
+    RolledBackError, RuntimeInconsistency, SessionClosedRequireSaslError, SessionExpiredError)
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KeeperState
 from kazoo.recipe.barrier import Barrier, DoubleBarrier
@@ -21,14 +22,20 @@ from kazoo.retry import KazooRetry
 from kazoo.security import ACL, Id, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, make_acl, make_digest_acl
 
 ZK, ZKP, CTL = os.environ["ZK"], os.environ["ZKP"], os.environ["CTL"]
-# A port with TLS, and a folder with certificates. With them the cases with TLS run, without them the others.
+# A port with TLS, and a folder with certificates.
 ZKS, TLS = os.environ.get("ZKS"), os.environ.get("TLS")
+# `digest` or `kerberos`, and a folder with keys: the server answers nobody who has not logged in so.
+LOGIN, KEYTABS = os.environ.get("LOGIN"), os.environ.get("KEYTABS")
+# Cases run on the server that they are for, by the first word of their names.
+GROUPS = ("tls", "digest", "kerberos")
+GROUP = "tls" if ZKS else LOGIN
 CASES = []
 
 
 def case(name):
     def add(f):
-        if name.startswith("tls") == bool(ZKS):
+        first = name.split("-")[0]
+        if GROUP == (first if first in GROUPS else None):
             CASES.append((name, f))
         return f
     return add
@@ -47,6 +54,8 @@ class Client(KazooClient):
 
     def __init__(self, at=ZK, timeout=8.0, **kw):
         retry = KazooRetry(max_tries=-1, max_delay=0.3)
+        if LOGIN and "sasl_options" not in kw:
+            kw["sasl_options"] = login()
         super().__init__(hosts=at, timeout=timeout, connection_retry=retry, **kw)
         self.events = []
         self.cond = threading.Condition()
@@ -743,6 +752,102 @@ def _(r):
     ends(new)
     ends(z)
     show("good")
+
+
+def login(who="bob", secret=None, service="zookeeper"):
+    """How to log in, in kazoo's words; of Kerberos the library takes the key from the environment."""
+    if LOGIN == "digest":
+        return {"mechanism": "DIGEST-MD5", "username": who, "password": secret or "of " + who}
+    os.environ["KRB5_CLIENT_KTNAME"] = "%s/%s.keytab" % (KEYTABS, who)
+    os.environ["KRB5CCNAME"] = "FILE:%s/tickets-of-%s" % (KEYTABS, who)
+    return {"mechanism": "GSSAPI", "service": service}
+
+
+class Warnings(logging.Handler):
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.said = []
+
+    def emit(self, record):
+        self.said.append(record.getMessage() + (" %r" % record.exc_info[1] if record.exc_info else ""))
+
+
+def no_login(reason="SessionClosedRequireSaslError", **options):
+    """Such a login fails for this reason, by default an answer of the server, and ends the client."""
+    log = logging.Logger("no login")
+    warnings = Warnings()
+    log.addHandler(warnings)
+    z = KazooClient(hosts=ZK, timeout=8.0, connection_retry=KazooRetry(max_tries=-1, max_delay=0.3), logger=log,
+                    sasl_options=login(**options))
+    try:
+        z.start_async()
+        until("an end of the client", lambda: warnings.said and z.client_state == KeeperState.CLOSED)
+    finally:
+        z.stop()
+        z.close()
+    (why,) = warnings.said
+    assert reason in why, why
+
+
+@case("digest-login")
+@case("kerberos-login")
+def _(r):
+    bob = "bob" if LOGIN == "digest" else "bob@ZKD.TEST"
+    with Client() as z:
+        z.create(r + "/of-bob", b"1", acl=CREATOR_ALL_ACL)
+        (acl,), _ = z.get_acls(r + "/of-bob")
+        eq(Id("sasl", bob), acl.id)
+        eq(b"1", z.get(r + "/of-bob")[0])
+    with Client(sasl_options=login("kafka")) as other:
+        eq(["of-bob"], other.get_children(r))
+        fails(NoAuthError, other.get, r + "/of-bob")
+        fails(NoAuthError, other.set, r + "/of-bob", b"2")
+    with Client() as again:
+        eq(b"1", again.get(r + "/of-bob")[0])
+
+
+@case("digest-again-after-reconnect")
+@case("kerberos-again-after-reconnect")
+def _(r):
+    with Client(ZKP) as z:
+        ident = z.client_id[0]
+        z.create(r + "/a", b"1", acl=CREATOR_ALL_ACL)
+        z.create(r + "/e", ephemeral=True)
+        ctl("drop")
+        eq(b"1", z.retry(z.get, r + "/a")[0])
+        eq(ident, z.client_id[0])
+        assert z.exists(r + "/e")
+
+
+@case("digest-wrong-password")
+def _(r):
+    no_login(secret="of kafka")
+
+
+@case("digest-unknown-user")
+def _(r):
+    no_login(who="nobody")
+
+
+@case("kerberos-old-key")
+def _(r):
+    # It comes from kazoo: the library has no ticket to send.
+    no_login(reason="AUTH_FAILED closing: Unknown error", who="wrong")
+
+
+@case("kerberos-other-service")
+def _(r):
+    no_login(service="other")
+
+
+@case("digest-required")
+@case("kerberos-required")
+def _(r):
+    for call in (lambda z: z.get(r), lambda z: z.create(r + "/a")):
+        with Client(sasl_options=None) as z:
+            fails(SessionClosedRequireSaslError, call, z)
+    with Client() as z:
+        eq([], z.get_children(r))
 
 
 def main():

@@ -225,6 +225,11 @@ public class Brokers {
             produce("seven", 5000);
             consume("seven", 5000);
         });
+        runAll();
+    }
+
+    /** Runs the cases one after the other, and ends the process. */
+    static void runAll() throws Exception {
         System.out.println("plan " + String.join(" ", CASES.keySet()));
         zk = new ZooKeeper(ZK, 8000, e -> { });
         admin = Admin.create(props(false));
