@@ -501,6 +501,35 @@ fn guesses_are_slowed_down_and_right_logins_are_not() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Clients hear that a login has failed before they take their server for dead: else they would connect
+/// and fail for ever. Who is closed without an answer waits all the same.
+#[test]
+fn an_answer_waits_no_longer_than_its_client() -> anyhow::Result<()> {
+    let config = Config::default().line("authProvider.1", ENSEMBLE).line("ensembleAuthName", "blue");
+    let server = Server::start(&Zkd, config.line("zkd.login.longestWaitMs", 10_000))?;
+    let (least, most) = (Duration::from_millis(900), Duration::from_secs(6));
+    let short = || Conn::open(server.addr(), 4000);
+    let mut many: Vec<Conn> = (0..16).map(|_| short()).collect::<anyhow::Result<_>>()?;
+    for c in &mut many {
+        c.send(OpCode::Auth, &request::auth(Some(b"nothing"), Some(b"guess")))?;
+    }
+    for c in &mut many {
+        ensure!(c.next_reply()?.is_some_and(|(header, _)| header.err == -115));
+    }
+    let mut c = short()?;
+    let begun = Instant::now();
+    let code = c.auth("nothing", b"guess")?;
+    let took = begun.elapsed();
+    ensure!(code == -115 && (least..most).contains(&took), "{code} after {took:?}");
+    let mut c = short()?;
+    let begun = Instant::now();
+    c.send(OpCode::Auth, &request::auth(Some(b"ensemble"), Some(b"red")))?;
+    ensure!(c.next_reply()?.is_none(), "another ensemble is answered");
+    let took = begun.elapsed();
+    ensure!((least..most).contains(&took), "closed after {took:?}");
+    Ok(())
+}
+
 const ENSEMBLE: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
 
 /// A client that means another ensemble is closed without an answer.

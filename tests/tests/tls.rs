@@ -320,7 +320,8 @@ fn who_is_let_in() -> anyhow::Result<()> {
     let (authority, other) = (Authority::new()?, Authority::new()?);
     authority.make(&Wanted { name: "server", ..USUAL })?;
     let good = authority.make(&Wanted { name: "good", listed: true, ..USUAL })?;
-    let elsewhere = authority.make(&Wanted { name: "elsewhere", hosts: &["10.0.0.1"], ..USUAL })?;
+    let away = &["10.0.0.1"];
+    let elsewhere = authority.make(&Wanted { name: "elsewhere", hosts: away, listed: true, ..USUAL })?;
     let expired = authority.make(&Wanted { name: "expired", until: 2024, ..USUAL })?;
     let revoked = authority.make(&Wanted { name: "revoked", serial: 66, listed: true, ..USUAL })?;
     let stranger = other.make(&Wanted { name: "stranger", ..USUAL })?;
@@ -364,12 +365,8 @@ fn who_is_let_in() -> anyhow::Result<()> {
     ensure!(words.contains(&format!("secureClientPort={}\n", at.port())), "{words}");
     drop(server);
 
-    let strict = |port| {
-        secure(&authority, port)
-            .line("fips-mode", false)
-            .line("ssl.clientHostnameVerification", true)
-            .line("ssl.crl", true)
-    };
+    let strict =
+        |port| secure(&authority, port).line("ssl.clientHostnameVerification", true).line("ssl.crl", true);
     let (_server, at) = start(strict)?;
     check(
         at,

@@ -577,4 +577,9 @@ fn bench_measures_and_leaves_nothing() {
         run(&server).unwrap_or_else(|e| panic!("{}: {e:#}", launcher.name()));
     }
     assert_eq!(zkd(&["bench", "load", "--mix", "nothing"]).expect("zkd runs").status.code(), Some(2));
+    // Nodes of others are not written to.
+    for mix in ["get=70,set=30", "multi", "delete"] {
+        let elsewhere = zkd(&["bench", "load", "127.0.0.1:1", "--keys", "/of-others/key-#", "--mix", mix]);
+        assert_eq!(elsewhere.expect("zkd runs").status.code(), Some(2), "{mix}");
+    }
 }

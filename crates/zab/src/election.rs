@@ -185,10 +185,13 @@ struct Search {
     again_from: Option<u64>,
 }
 
-/// What a search waits for. A message that comes earlier starts the time anew.
+/// What a search waits for.
 #[derive(Debug, Clone, Copy)]
 enum Timer {
     /// For messages; the proposal is sent again then.
+    ///
+    /// differs: a message starts Java's time anew. Members that send to this one more often than
+    /// it would send to them then never learn what it proposes, if they missed it once.
     Resend(u64),
     /// For something better than the proposal, which has a quorum.
     Finalize(u64),
@@ -639,7 +642,9 @@ impl Election {
     /// A message outside of the wait, or one that ends it.
     fn weigh(&mut self, now: u64, from: PeerId, n: &Notification) {
         let Phase::Looking(search) = &mut self.phase else { return };
-        search.timer = Timer::Resend(now.saturating_add(search.interval_ms));
+        if let Timer::Finalize(_) = search.timer {
+            search.timer = Timer::Resend(now.saturating_add(search.interval_ms));
+        }
         if !self.configs.is_voter(n.leader) {
             return debug!(leader = %n.leader, peer = %from, "vote for somebody who is no voter ignored");
         }

@@ -398,7 +398,7 @@ pub struct TlsSide {
     pub crl: bool,
     /// `hostnameVerification` of members that are dialled. Off with `fips-mode`, which is on by default.
     pub verify_dialled: bool,
-    /// `clientHostnameVerification` of who connects. Off with `fips-mode`, which is on by default.
+    /// `clientHostnameVerification` of who connects; of members off with `fips-mode`, which is on by default.
     pub verify_accepted: bool,
     /// `client.certReload` or `sslQuorumReloadCertFiles`. Default: false.
     pub reload: bool,

@@ -144,7 +144,7 @@ impl Builder<'_> {
         }
         if self.flag("zookeeper.fips-mode", true) {
             return Err(self.conflict(
-                "quorum.auth.learnerRequireSasl=true with DIGEST_LOGIN-MD5 needs fips-mode=false, as with Java",
+                "quorum.auth.learnerRequireSasl=true with DIGEST-MD5 needs fips-mode=false, as with Java",
             ));
         }
         let option =

@@ -763,8 +763,12 @@ fn tls_of_clients() {
     let side = config(&format!("{stores}{more}")).tls.client.expect("there is a port with TLS");
     assert!(side.verify_accepted);
     assert_eq!(side.protocols.as_deref(), Some(&["TLSv1.2".to_owned(), "TLSv1.3".to_owned()][..]));
-    let noted = with(&format!("{stores}ssl.clientHostnameVerification=true")).expect("valid");
-    assert!(notes(&noted).iter().any(|n| n.contains("no effect with fips-mode=true")), "{:?}", noted.notes);
+    // Whoever asks for it gets it with fips-mode, too; Java then lets nobody in.
+    let asked = with(&format!("{stores}ssl.clientHostnameVerification=true")).expect("valid");
+    assert_eq!(notes(&asked), Vec::<String>::new());
+    assert!(asked.config.tls.client.is_some_and(|side| side.verify_accepted));
+    let neither = "ssl.clientHostnameVerification=true\nssl.hostnameVerification=false";
+    assert!(config(&format!("{stores}{neither}")).tls.client.is_some_and(|side| !side.verify_accepted));
 
     for (lines, expected) in [
         ("secureClientPort=1", "ssl.keyStore.location is not set"),

@@ -153,21 +153,22 @@ impl Builder<'_> {
         names("enabledProtocols").or_else(|| names("protocol"))
     }
 
-    /// Whose names are compared with certificates.
+    /// Whose names are compared with certificates. Between members Java's default of fips-mode turns that off.
+    /// (ref: X509Util.createTrustManager)
+    ///
+    /// differs: with fips-mode Java's port for clients compares with a host that it does not know, so that no
+    /// certificate is right. (ref: ClientX509Util.createNettySslContextForServer)
     fn host_names(&mut self, side: &mut TlsSide, prefix: &str, quorum: bool) {
         let name = |key: &str| format!("{prefix}{key}");
         let strict =
             self.property("zookeeper.fips-mode").is_some_and(|s| s.value.eq_ignore_ascii_case("false"));
         let host_names = self.flag(&name("hostnameVerification"), true);
         let client_names = host_names && self.flag(&name("clientHostnameVerification"), quorum);
-        if !strict {
-            self.note_names(&[&name("clientHostnameVerification")]);
-            if quorum {
-                self.note_names(&[&name("hostnameVerification")]);
-            }
+        if quorum && !strict {
+            self.note_names(&[&name("clientHostnameVerification"), &name("hostnameVerification")]);
         }
         side.verify_dialled = strict && quorum && host_names;
-        side.verify_accepted = strict && client_names;
+        side.verify_accepted = (strict || !quorum) && client_names;
     }
 
     /// What a client dials with: the same keys as a server's `ssl.*`.
@@ -200,7 +201,7 @@ impl Builder<'_> {
         }))
     }
 
-    /// Java's default of fips-mode turns the check of host names off. (ref: X509Util.createTrustManager)
+    /// Warns of each that is set.
     fn note_names(&mut self, properties: &[&str]) {
         for name in properties {
             let Some(setting) = self.property(name).filter(|s| s.value.eq_ignore_ascii_case("true")) else {

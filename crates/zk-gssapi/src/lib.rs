@@ -46,7 +46,7 @@ pub enum Error {
 }
 
 /// Says where the system's Kerberos finds its configuration (`krb5.conf`), as `KRB5_CONFIG` does.
-/// False: other threads run already, and nothing was changed.
+/// False: other threads run already and it is not there, and nothing was changed.
 pub fn configure(path: &Path) -> bool {
     let is_alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
     if is_alone {
@@ -56,7 +56,7 @@ pub fn configure(path: &Path) -> bool {
             std::env::set_var("KRB5_CONFIG", path);
         }
     }
-    is_alone
+    std::env::var_os("KRB5_CONFIG").is_some_and(|set| set == path.as_os_str())
 }
 
 /// The full name of a principal: with the realm of the system's configuration if it has none.

@@ -67,6 +67,11 @@ impl Mix {
         Ok(Mix(shares))
     }
 
+    /// Whether anything is written.
+    pub fn writes(&self) -> bool {
+        self.0.iter().any(|(v, _)| v.op().is_write())
+    }
+
     /// Whether requests may fail without anything being wrong, because the load itself races.
     pub fn may_refuse(&self) -> bool {
         self.0.iter().any(|(v, _)| matches!(v, Verb::Create | Verb::Delete))

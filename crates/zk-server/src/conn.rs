@@ -255,7 +255,7 @@ impl Conn {
             {
                 let i = self.inner.borrow();
                 if i.closing {
-                    let is_sent = i.out.is_empty() && !self.blocked.get();
+                    let is_sent = i.out.is_empty() && !self.blocked.get() && !i.held;
                     return if is_sent { Poll::Ready(()) } else { Poll::Pending };
                 }
             }
@@ -642,9 +642,11 @@ impl Conn {
         });
     }
 
-    /// A login has failed: its answer leaves later the more often that has happened to the address.
+    /// A login has failed: its answer leaves later the more often that has happened to the address, but before
+    /// the client takes its server for dead, or else it would connect and fail again for ever.
     fn slow_down(&self, i: &mut Inner) {
         let wait = self.worker.shared.guard.failed(self.peer.ip(), clock::mono());
+        let wait = wait.min(u64::try_from(i.timeout / 4).unwrap_or(0));
         if wait > 0 {
             i.held = true;
             Rc::clone(&self.worker).release_later(self.id, wait);
@@ -662,6 +664,11 @@ impl Conn {
             }
             Err(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "login failed");
+                if !reason.is_of_client() {
+                    // Clients connect again, but an answer would be their end.
+                    i.closing = true;
+                    return;
+                }
                 self.slow_down(i);
                 if matches!(reason, LoginError::Name) {
                     i.closing = true;

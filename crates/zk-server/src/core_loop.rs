@@ -127,7 +127,8 @@ impl Batch {
     /// How long before `wall` they were prepared, in microseconds. `None`: clocks differ by more
     /// than that. ref: Request.logLatency.
     pub fn age(&self, wall: i64) -> Option<u64> {
-        u64::try_from(wall.saturating_sub(self.prepared)).ok().map(|ms| ms.saturating_mul(1000))
+        let ms = wall.checked_sub(self.prepared)?;
+        u64::try_from(ms).ok()?.checked_mul(1000)
     }
 }
 
@@ -1063,6 +1064,14 @@ impl Slice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_time_of_a_transaction_has_an_age_or_none() {
+        let now = clock::wall();
+        let age = |prepared| Batch { zxid: Zxid(1), came: 0, prepared }.age(now);
+        assert_eq!(age(now - 5), Some(5000));
+        assert_eq!([age(now + 60_000), age(i64::MIN), age(i64::MIN / 2), age(i64::MAX)], [None; 4]);
+    }
 
     #[test]
     fn slices_follow_the_measured_speed() {

@@ -3,8 +3,11 @@
 //! An address has a few failures for nothing. The answer to each further one leaves later, twice
 //! as late each time, so that a client with a wrong password stops itself and nobody else. Whoever
 //! does not wait for answers and tries on other connections is bounded by how many failures of one
-//! address may be unanswered: what comes beyond is closed and not looked at. Right logins of the
-//! same address never wait.
+//! address may wait: what comes beyond is closed and not looked at, whoever it is. Right logins of the
+//! same address never wait, but while so many do they are closed too and have to try again.
+//!
+//! An answer never waits so long that the client gives up (see `conn`), while what counts here is the
+//! whole wait.
 //!
 //! differs: Java answers any number of wrong logins at once.
 

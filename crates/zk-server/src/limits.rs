@@ -206,7 +206,8 @@ pub const TLS_RELOAD: Duration = Duration::from_secs(1);
 pub const LOGIN_THREADS: usize = 2;
 
 /// Tickets that wait for such a thread. Each has a connection, which takes nothing more meanwhile, and
-/// its token, some kB. One too many is refused, and its client tries again.
+/// its token, some kB. One too many is closed without an answer, so that its client
+/// tries again.
 pub const LOGINS: usize = 1024;
 
 /// How long the same warning about a connection between members is not repeated.

@@ -57,19 +57,24 @@ fn load(args: &BenchLoadArgs) -> Result<()> {
         Some(count) => Keys::new(&args.keys, count)?,
         None => Keys::all(&args.keys)?,
     };
+    let mix = Mix::parse(&args.mix)?;
+    let own = args.keys.starts_with(OWN);
+    if !own && mix.writes() {
+        let why = format!("{} is not below {OWN}: nodes of others are only read, say --mix get", args.keys);
+        return Err(zk_load::Error::Invalid(why).into());
+    }
     let plan = Plan {
         servers: servers.clone(),
         connections: args.connections,
         threads: args.threads,
         pace: args.rate.map_or(Pace::Closed { depth: args.depth }, |per_second| Pace::Open { per_second }),
-        mix: Mix::parse(&args.mix)?,
+        mix,
         keys: keys.clone(),
         value: args.value,
         parts: args.parts,
         warm_up: seconds(args.warm_up)?,
         time: seconds(args.time)?,
     };
-    let own = args.keys.starts_with(OWN);
     if own {
         zk_load::fill(&servers[..1], &[Nodes { keys: keys.clone(), value: args.value, percent: 100 }])?;
     }

@@ -268,7 +268,7 @@ pub struct BenchLoadArgs {
     #[arg(long, value_name = "MIX", default_value = "get=70,set=30")]
     pub mix: String,
     /// Nodes; each # is a digit of a node's number. Below /zkd-bench they are made and removed, elsewhere they
-    /// have to be there
+    /// have to be there and are only read
     #[arg(long, value_name = "PATTERN", default_value = "/zkd-bench/key-###")]
     pub keys: String,
     /// How many of these nodes [default: as many as the digits allow]

@@ -19,6 +19,9 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let loaded = load(&args.arguments).map_err(|e| Failure::new(Exit::Invalid, e))?;
     log_as(args, &loaded.config);
+    // Before there are threads, of which spans have one.
+    zk_server::sasl::configure(&loaded.config.auth)
+        .map_err(|e| Failure::new(Exit::Invalid, anyhow::Error::new(e)))?;
     #[cfg(feature = "otel")]
     zk_server::trace::start(&loaded.config)
         .map_err(|e| Failure::new(Exit::Invalid, anyhow::Error::msg(e)))?;

@@ -397,7 +397,7 @@ fn epoch_then_zxid_then_id() {
 }
 
 #[test]
-fn silence_is_answered_with_the_proposal_at_growing_intervals() {
+fn the_proposal_is_told_again_at_growing_intervals_whatever_is_heard() {
     check(
         three(3),
         "start 7 1
@@ -406,8 +406,8 @@ fn silence_is_answered_with_the_proposal_at_growing_intervals() {
          at 600
          at 1399
          1 observing 1 7 1 1
-         at 2198
-         at 2199",
+         2 looking 2 5 1 1
+         at 1400",
         expect![[r#"
             start 7 1
                 to 1 2: Looking 3 7 1 1
@@ -418,8 +418,8 @@ fn silence_is_answered_with_the_proposal_at_growing_intervals() {
                 to 1 2: Looking 3 7 1 1
             at 1399
             1 observing 1 7 1 1
-            at 2198
-            at 2199
+            2 looking 2 5 1 1
+            at 1400
                 to 1 2: Looking 3 7 1 1
         "#]],
     );
@@ -1252,6 +1252,7 @@ fn blank_members_wait_for_the_last_one_and_vote_for_the_best() {
             at 5199
             2 looking 2 7 4 1
             at 5200
+                to 2 3: Looking 1 -1 0 0
             2 looking 2 7 4 1
             3 looking 3 -1 0 0
                 to 2 3: Looking 2 7 4 1

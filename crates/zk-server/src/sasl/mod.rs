@@ -189,6 +189,13 @@ pub enum LoginError {
     Random(io::Error),
 }
 
+impl LoginError {
+    /// Whether the client is to blame, and not this server.
+    pub fn is_of_client(&self) -> bool {
+        !matches!(self, Self::Busy(_) | Self::Random(_))
+    }
+}
+
 impl Exchange {
     /// Whether the connection has to wait.
     pub fn is_working(&self) -> bool {
@@ -386,6 +393,11 @@ mod tests {
         let mut e = Exchange::default();
         assert!(matches!(e.take(&logins(), &[0; digest_md5::MAX_TOKEN + 1]), Err(LoginError::TooLong)));
         assert!(e.take(&logins(), &[0; digest_md5::MAX_TOKEN]).is_ok());
+    }
+
+    #[test]
+    fn who_is_to_blame() {
+        assert!(LoginError::Over.is_of_client() && !LoginError::Busy(Busy).is_of_client());
     }
 
     #[test]

@@ -40,8 +40,12 @@ impl Pool {
     /// If too much waits already.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let (done, result) = oneshot::channel();
-        // Whoever has asked may be gone.
-        let job: Job = Box::new(move || drop(done.send(work())));
+        // Who has asked may be gone: a silent KDC must not be asked again for each who gave up.
+        let job: Job = Box::new(move || {
+            if !done.is_closed() {
+                drop(done.send(work()));
+            }
+        });
         match self.0.try_send(job) {
             Ok(()) => result.await.map_err(|_| Busy),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
@@ -75,5 +79,31 @@ mod tests {
         }
         assert!(done >= limits::LOGINS);
         assert_eq!(pool.run(|| 2).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn who_has_given_up_is_not_worked_for() {
+        let pool = Pool::start("pool").expect("threads");
+        let (open, gate) = bounded::<()>(0);
+        let (begin, begun) = bounded(limits::LOGIN_THREADS);
+        let mut busy = Vec::new();
+        for _ in 0..limits::LOGIN_THREADS {
+            let (pool, gate, begin) = (pool.clone(), gate.clone(), begin.clone());
+            let work = move || {
+                let _ = (begin.send(()), gate.recv());
+            };
+            busy.push(tokio::spawn(async move { pool.run(work).await }));
+        }
+        while !begun.is_full() {
+            tokio::task::yield_now().await;
+        }
+        let (done, is_done) = bounded(1);
+        let asked = pool.run(move || done.send(()));
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err());
+        drop(open);
+        for task in busy {
+            assert_eq!(task.await.expect("no panic"), Ok(()));
+        }
+        assert!(is_done.recv().is_err(), "the work of nobody was done");
     }
 }
