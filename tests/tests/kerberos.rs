@@ -434,8 +434,9 @@ fn the_references_client() -> anyhow::Result<()> {
 }
 
 /// Members that log in to each other by tickets, each kind as the leader once; and who may not.
+/// CVE-2023-44981: in Java a principal without a host passed.
 #[test]
-fn members() -> anyhow::Result<()> {
+fn cve_2023_44981_members_have_tickets_for_their_hosts() -> anyhow::Result<()> {
     with_kdc("members", |kdc| {
         for name in ["zkquorum/127.0.0.1", "learner/127.0.0.1", "learner/elsewhere", "eve"] {
             kdc.add(REALM, name)?;

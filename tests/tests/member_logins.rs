@@ -73,9 +73,10 @@ fn members_of_both_kinds_log_in() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A member without a login stays outside, and one with a wrong password.
+/// A member without a login stays outside, and one with a wrong password. CVE-2018-8012: Java let
+/// anybody join.
 #[test]
-fn members_without_the_password_stay_outside() -> anyhow::Result<()> {
+fn cve_2018_8012_members_without_the_password_stay_outside() -> anyhow::Result<()> {
     let logins = Logins::new()?;
     let right = switched(logins.config("right"), 3);
     let mut ensemble = Ensemble::prepare(&composition("zkd,zkd,zkd")?, right.clone())?;

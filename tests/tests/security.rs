@@ -1,8 +1,10 @@
 //! The security pass: the holes that were published for ZooKeeper, each with a test of its number,
 //! and what else must not leave a server.
 //!
-//! The list is that of the project's security page. CVE-2018-8012 and CVE-2023-44981 are holes in
-//! SASL between members.
+//! The list is that of the project's security page. Two of its holes are in SASL between members
+//! and have their tests where the logins are: CVE-2018-8012, anybody may join, is
+//! `member_logins::cve_2018_8012_members_without_the_password_stay_outside`; CVE-2023-44981, a
+//! principal without a host passes, is `kerberos::cve_2023_44981_members_have_tickets_for_their_hosts`.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -77,20 +77,28 @@ fn plain(metric: &Metric, out: &mut Vec<(String, Number)>) {
         Metric::Gauge { name, value } => out.push(((*name).to_owned(), *value)),
         Metric::Counter { name, value } => out.push(((*name).to_owned(), (*value).into())),
         Metric::Keyed { name, key, value } => out.push((format!("{key}_{name}"), (*value).into())),
-        Metric::Summary { name, seen, advanced } => {
-            let average = crate::java::average(seen.sum, seen.count);
-            out.push((format!("avg_{name}"), average.into()));
-            out.push((format!("min_{name}"), seen.min.into()));
-            out.push((format!("max_{name}"), seen.max.into()));
-            out.push((format!("cnt_{name}"), seen.count.into()));
-            out.push((format!("sum_{name}"), seen.sum.into()));
-            if *advanced {
-                for (label, value) in
-                    [("p50", seen.p50), ("p95", seen.p95), ("p99", seen.p99), ("p999", seen.p999)]
-                {
-                    out.push((format!("{label}_{name}"), value.into()));
-                }
+        Metric::CounterSet { name, values } => {
+            out.extend(values.iter().map(|(key, value)| (format!("{key}_{name}"), (*value).into())));
+        }
+        Metric::Summary { name, seen, advanced } => plain_summary(name, seen, *advanced, out),
+        Metric::SummarySet { name, seen, advanced } => {
+            for (key, seen) in seen {
+                plain_summary(&format!("{key}_{name}"), seen, *advanced, out);
             }
+        }
+    }
+}
+
+fn plain_summary(name: &str, seen: &Seen, advanced: bool, out: &mut Vec<(String, Number)>) {
+    let average = crate::java::average(seen.sum, seen.count);
+    out.push((format!("avg_{name}"), average.into()));
+    out.push((format!("min_{name}"), seen.min.into()));
+    out.push((format!("max_{name}"), seen.max.into()));
+    out.push((format!("cnt_{name}"), seen.count.into()));
+    out.push((format!("sum_{name}"), seen.sum.into()));
+    if advanced {
+        for (label, value) in [("p50", seen.p50), ("p95", seen.p95), ("p99", seen.p99), ("p999", seen.p999)] {
+            out.push((format!("{label}_{name}"), value.into()));
         }
     }
 }
@@ -104,12 +112,26 @@ fn with_labels(metric: &Metric, out: &mut Vec<(String, Number)>) {
         Metric::Keyed { name, key, value } => {
             out.push((format!("{name}{{key=\"{key}\"}}"), real((*value).into())));
         }
+        Metric::CounterSet { name, values } => {
+            for (key, value) in values {
+                out.push((format!("{name}{{key=\"{key}\"}}"), real((*value).into())));
+            }
+        }
         Metric::Summary { name, seen, advanced } => {
             for (label, value) in quantiles(seen, *advanced) {
                 out.push((format!("{name}{{quantile=\"{label}\"}}"), value.into()));
             }
             out.push((format!("{name}_count"), real(seen.count.into())));
             out.push((format!("{name}_sum"), real(seen.sum.into())));
+        }
+        Metric::SummarySet { name, seen, advanced } => {
+            for (key, seen) in seen {
+                for (label, value) in quantiles(seen, *advanced) {
+                    out.push((format!("{name}{{key=\"{key}\",quantile=\"{label}\"}}"), value.into()));
+                }
+                out.push((format!("{name}_count{{key=\"{key}\"}}"), real(seen.count.into())));
+                out.push((format!("{name}_sum{{key=\"{key}\"}}"), real(seen.sum.into())));
+            }
         }
     }
 }

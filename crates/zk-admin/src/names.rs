@@ -210,6 +210,10 @@ names! {
     OBSERVER_SYNC_TIME = "observer_sync_time";
     /// Time of writing to the log without its sync, ms.
     SYNC_PROCESS_TIME = "sync_process_time";
+    /// Time of a txn in the queue to the log, ms.
+    SYNC_PROCESSOR_QUEUE_TIME_MS = "sync_processor_queue_time_ms";
+    /// Time of a txn from there until it is durable, ms.
+    SYNC_PROCESSOR_QUEUE_AND_FLUSH_TIME_MS = "sync_processor_queue_and_flush_time_ms";
     /// Time of a write and sync of the log, ms.
     SYNC_PROCESSOR_QUEUE_FLUSH_TIME_MS = "sync_processor_queue_flush_time_ms";
     /// Time of an application of a write, ms.
@@ -225,7 +229,28 @@ names! {
     /// Time of a restore, ms.
     RESTORE_TIME = "restore_time";
 
+    /// Time from the preparation of a txn to its acknowledgement by a member, ms; the key is its id.
+    ACK_LATENCY = "ack_latency";
+    /// Time from the preparation of a txn to its being durable at this member, ms.
+    PROPOSAL_ACK_CREATION_LATENCY = "proposal_ack_creation_latency";
+    /// Time from a commit to its application for a client of this member, ms.
+    LOCAL_WRITE_COMMITTED_TIME_MS = "local_write_committed_time_ms";
+    /// The same for a client of another member, ms.
+    SERVER_WRITE_COMMITTED_TIME_MS = "server_write_committed_time_ms";
+    /// Snapshots under way to learners when one begins or ends.
+    INFLIGHT_SNAP_COUNT = "inflight_snap_count";
+    /// Diffs under way to learners when one begins or ends.
+    INFLIGHT_DIFF_COUNT = "inflight_diff_count";
+    /// Packets that wait for a learner; the key is its id.
+    LEARNER_HANDLER_QP_SIZE = "learner_handler_qp_size";
+    /// How long packets wait for a learner, ms; the key is its id.
+    LEARNER_HANDLER_QP_TIME_MS = "learner_handler_qp_time_ms";
+    /// Tokens that the throttle of connections lacks when one has passed it.
+    CONNECTION_TOKEN_DEFICIT = "connection_token_deficit";
+
     // More counters.
+    /// Writes refused because a quota is used up; the key is the first component of its path.
+    QUOTA_EXCEEDED_ERROR_PER_NAMESPACE = "quota_exceeded_error_per_namespace";
     /// Commits that reached the request path of a member.
     REQUEST_COMMIT_QUEUED = "request_commit_queued";
     /// Proposals that a learner was sent.

@@ -9,7 +9,7 @@ use std::fmt::{Display, Write as _};
 
 use crate::{
     monitor, names,
-    status::{Metric, Own, OwnValue},
+    status::{Metric, Own, OwnValue, Seen},
 };
 
 /// What the page is, for the header.
@@ -44,15 +44,29 @@ impl Page {
                 self.head(name, "gauge", name);
                 self.line(name, "", &[("key", key)], value);
             }
+            Metric::CounterSet { name, values } => {
+                self.head(name, "counter", name);
+                values.iter().for_each(|(key, value)| self.line(name, "", &[("key", key)], value));
+            }
             Metric::Summary { name, seen, advanced } => {
                 self.head(name, "summary", name);
-                for (quantile, value) in monitor::quantiles(seen, *advanced) {
-                    self.line(name, "", &[("quantile", quantile)], value);
-                }
-                self.line(name, "_count", &[], seen.count);
-                self.line(name, "_sum", &[], seen.sum);
+                self.summary(name, None, seen, *advanced);
+            }
+            Metric::SummarySet { name, seen, advanced } => {
+                self.head(name, "summary", name);
+                seen.iter().for_each(|(key, seen)| self.summary(name, Some(("key", key)), seen, *advanced));
             }
         }
+    }
+
+    fn summary(&mut self, name: &str, label: Option<(&str, &str)>, seen: &Seen, advanced: bool) {
+        for (quantile, value) in monitor::quantiles(seen, advanced) {
+            let labels: Vec<_> = label.into_iter().chain([("quantile", quantile)]).collect();
+            self.line(name, "", &labels, value);
+        }
+        let labels: Vec<_> = label.into_iter().collect();
+        self.line(name, "_count", &labels, seen.count);
+        self.line(name, "_sum", &labels, seen.sum);
     }
 
     fn own(&mut self, own: &Own) {
@@ -115,7 +129,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::status::{Number, Seen};
+    use crate::status::Number;
 
     #[test]
     fn forms() {
@@ -127,6 +141,12 @@ mod tests {
             Metric::Keyed { name: names::QUOTA_COUNT_LIMIT_PER_NAMESPACE, key: "b".into(), value: 6 },
             Metric::Summary { name: names::READLATENCY, seen, advanced: true },
             Metric::Summary { name: names::NODE_CREATED_WATCH_COUNT, seen: Seen::default(), advanced: false },
+            Metric::CounterSet {
+                name: names::QUOTA_EXCEEDED_ERROR_PER_NAMESPACE,
+                values: vec![("app".into(), 2)],
+            },
+            Metric::SummarySet { name: names::ACK_LATENCY, seen: vec![("3".into(), seen)], advanced: true },
+            Metric::SummarySet { name: names::LEARNER_HANDLER_QP_SIZE, seen: Vec::new(), advanced: false },
         ];
         let histogram = OwnValue::Histogram { buckets: vec![(0.001, 1), (0.5, 3)], sum: 1.25, count: 4 };
         let own = [
@@ -156,6 +176,18 @@ mod tests {
             node_created_watch_count{quantile="0.5"} NaN
             node_created_watch_count_count 0
             node_created_watch_count_sum 0
+            # HELP quota_exceeded_error_per_namespace quota_exceeded_error_per_namespace
+            # TYPE quota_exceeded_error_per_namespace counter
+            quota_exceeded_error_per_namespace{key="app"} 2
+            # HELP ack_latency ack_latency
+            # TYPE ack_latency summary
+            ack_latency{key="3",quantile="0.5"} 3
+            ack_latency{key="3",quantile="0.9"} 8
+            ack_latency{key="3",quantile="0.99"} 9
+            ack_latency_count{key="3"} 4
+            ack_latency_sum{key="3"} 18
+            # HELP learner_handler_qp_size learner_handler_qp_size
+            # TYPE learner_handler_qp_size summary
             # HELP zkd_serving 1 if clients are served.
             # TYPE zkd_serving gauge
             zkd_serving 1

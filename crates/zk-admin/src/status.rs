@@ -522,6 +522,22 @@ pub enum Metric {
         /// Its value.
         value: i64,
     },
+    /// Counters by key; their name is there before the first key.
+    CounterSet {
+        /// One of [`crate::names`].
+        name: &'static str,
+        /// Keys and values.
+        values: Vec<(String, i64)>,
+    },
+    /// Summaries by key; their name is there before the first key.
+    SummarySet {
+        /// One of [`crate::names`].
+        name: &'static str,
+        /// Keys, and what was seen of each.
+        seen: Vec<(String, Seen)>,
+        /// As that of a summary.
+        advanced: bool,
+    },
     /// Count, sum, extremes and quantiles.
     Summary {
         /// One of [`crate::names`].

@@ -237,6 +237,9 @@ impl Pipeline {
         }
         let State::Leader(leader) = &mut self.state else { unreachable!("only a leader proposes") };
         let (entry, error) = leader.prep.prepare(now, tree, who, request);
+        for namespace in leader.prep.over_quota.drain(..) {
+            *self.over_quota.entry(namespace).or_default() += 1;
+        }
         if let Some(e) = error {
             tracing::debug!(session = %who.session, zxid = %entry.header.zxid, op = op.name(), "{e}");
         }

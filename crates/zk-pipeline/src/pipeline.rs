@@ -11,7 +11,7 @@
 //! the same for a client, stands in [`crate::learning`].
 //! ref: CommitProcessor; behaviour row 19.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use jute::Reader;
@@ -96,6 +96,8 @@ pub struct PipelineStats {
     pub reaped: u64,
     /// Requests that went to the leader.
     pub forwarded: u64,
+    /// Transactions applied that a client of this learner waits for.
+    pub own: u64,
 }
 
 /// A transaction between its preparation, or a learner's hearing of its commit,
@@ -186,6 +188,7 @@ pub struct Pipeline {
     pub(crate) reap: VecDeque<String>,
     pub(crate) next_reap: u64,
     pub(crate) stats: PipelineStats,
+    pub(crate) over_quota: BTreeMap<String, u64>,
 }
 
 impl Pipeline {
@@ -218,6 +221,7 @@ impl Pipeline {
             reap: VecDeque::new(),
             next_reap: 0,
             stats: PipelineStats::default(),
+            over_quota: BTreeMap::new(),
             config,
         }
     }
@@ -302,6 +306,12 @@ impl Pipeline {
     /// Counters.
     pub fn stats(&self) -> PipelineStats {
         self.stats
+    }
+
+    /// Writes refused because a quota is used up, by the first component of its path.
+    /// ref: ZooKeeperServer.updateQuotaExceededMetrics.
+    pub fn over_quota(&self) -> &BTreeMap<String, u64> {
+        &self.over_quota
     }
 
     /// Requests that are not answered yet.
@@ -415,6 +425,7 @@ impl Pipeline {
             }
             State::Learner(l) => {
                 let asked = l.answered(&h);
+                self.stats.own += u64::from(asked.is_some());
                 // Nobody has asked for the createSession of an upgrade.
                 if h.op != OpCode::CreateSession {
                     self.sessions.set_elsewhere(h.session, asked.is_none());

@@ -176,6 +176,9 @@ pub struct Prep {
     reconfig: Option<Zxid>,
     /// How to undo the multi that is being prepared.
     undo: Option<Vec<(Arc<str>, Option<Change>)>>,
+    /// First components of the paths of writes that were refused because a quota is used up, until
+    /// they are counted.
+    pub(crate) over_quota: Vec<String>,
 }
 
 /// Whether a session may own ephemeral nodes: only one that all members know may, since
@@ -241,6 +244,7 @@ impl Prep {
             ensemble: None,
             reconfig: None,
             undo: None,
+            over_quota: Vec::new(),
         }
     }
 
@@ -292,6 +296,7 @@ impl Prep {
                 (LogEntry { header, txn, digest }, None)
             }
             Err(e) => {
+                self.note_quota(&e);
                 self.roll_back(before);
                 header.op = OpCode::Error;
                 (LogEntry { header, txn: Txn::Error { err: e.code().to_i32() }, digest: None }, Some(e))
@@ -535,6 +540,13 @@ impl Prep {
         Ok(Txn::Delete { path: asked.to_owned() })
     }
 
+    /// ref: ZooKeeperServer.updateQuotaExceededMetrics.
+    fn note_quota(&mut self, e: &RequestError) {
+        if let RequestError::QuotaExceeded(prefix) = e {
+            self.over_quota.extend(prefix.split('/').nth(1).map(str::to_owned));
+        }
+    }
+
     fn multi(
         &mut self,
         tree: &Tree,
@@ -553,6 +565,7 @@ impl Prep {
                 // the whole multi fails.
                 Err(e @ RequestError::NullPath) => return Err(e),
                 Err(e) => {
+                    self.note_quota(&e);
                     if !failed {
                         self.roll_back(before);
                         failed = true;

@@ -11,13 +11,13 @@ use std::{fs, slice};
 use tokio::sync::oneshot;
 use zk_admin::status::{
     Directories, Expiry, Gauges, Latency, LeaderGauges, MemberAddresses, MemberGauges, MemberView, Metric,
-    Mode, Observer, Own, OwnValue, Serving, Sessions, Sizes, Snapshot, Watches,
+    Mode, Observer, Own, OwnValue, Seen, Serving, Sessions, Sizes, Snapshot, Watches,
 };
 use zk_admin::{Needs, Status, java, names};
 use zk_proto::SessionId;
 
 use crate::core_loop::{Control, CoreReport, MemberReport};
-use crate::meters::{self, Counted, Histogram, WorkerMeters};
+use crate::meters::{self, Counted, Histogram, LearnerMeters, WorkerMeters};
 use crate::shared::Shared;
 use crate::stats::{Totals, WorkerStats};
 use crate::tls::Counts;
@@ -293,6 +293,7 @@ fn metrics(shared: &Shared, workers: &[WorkerReport], core: &CoreReport) -> Vec<
         counter(names::LEARNER_COMMIT_RECEIVED_COUNT, role.learned_commits.get()),
         counter(names::SNAP_COUNT, role.snapshots.get()),
         counter(names::DIFF_COUNT, role.diffs.get()),
+        counter(names::REVALIDATE_COUNT, role.revalidations.get()),
         counter(names::LOOKING_COUNT, role.looking.get()),
         counter(names::DIGEST_MISMATCHES_COUNT, shared.tree.read().digest_mismatches()),
         // The first of them ends the process.
@@ -308,6 +309,12 @@ fn metrics(shared: &Shared, workers: &[WorkerReport], core: &CoreReport) -> Vec<
     ];
     list.extend(summaries(shared));
     list.extend(quotas(shared));
+    let refused = core.over_quota.iter();
+    let refused = refused.map(|(key, n)| (key.clone(), i64::try_from(*n).unwrap_or(i64::MAX)));
+    list.push(Metric::CounterSet {
+        name: names::QUOTA_EXCEEDED_ERROR_PER_NAMESPACE,
+        values: refused.collect(),
+    });
     list
 }
 
@@ -326,6 +333,11 @@ fn summaries(shared: &Shared) -> Vec<Metric> {
         |name, counted: Counted, unit| Metric::Summary { name, seen: counted.seen(unit), advanced: false };
     let advanced =
         |name, counted: Counted, unit| Metric::Summary { name, seen: counted.seen(unit), advanced: true };
+    let by_learner = |name, advanced, of: &dyn Fn(&LearnerMeters) -> Seen| Metric::SummarySet {
+        name,
+        seen: meters.learners.seen(of),
+        advanced,
+    };
     let writes = meters::OPERATIONS.iter().filter(|op| op.is_write()).count();
     vec![
         advanced(names::READLATENCY, of_workers(&|w| &w.operations[writes..]), MS),
@@ -337,6 +349,8 @@ fn summaries(shared: &Shared) -> Vec<Metric> {
         basic(names::FSYNCTIME, Counted::of(&log.sync), MS),
         basic(names::SYNC_PROCESS_TIME, Counted::of(&log.write), MS),
         advanced(names::SYNC_PROCESSOR_QUEUE_FLUSH_TIME_MS, Counted::of(&log.flush), MS),
+        advanced(names::SYNC_PROCESSOR_QUEUE_TIME_MS, Counted::of(&log.queued), MS),
+        advanced(names::SYNC_PROCESSOR_QUEUE_AND_FLUSH_TIME_MS, Counted::of(&log.queued_and_flushed), MS),
         basic(names::SYNC_PROCESSOR_BATCH_SIZE, Counted::of(&log.batch), ONE),
         basic(names::SYNC_PROCESSOR_QUEUE_SIZE, Counted::of(&log.queue), ONE),
         basic(names::PREP_PROCESSOR_QUEUE_SIZE, Counted::of(&core.round), ONE),
@@ -346,6 +360,15 @@ fn summaries(shared: &Shared) -> Vec<Metric> {
         advanced(names::PROPAGATION_LATENCY, Counted::of(&core.propagation), MS),
         advanced(names::PROPOSAL_LATENCY, Counted::of(&core.proposal), MS),
         advanced(names::COMMIT_PROPAGATION_LATENCY, Counted::of(&core.commit_propagation), MS),
+        advanced(names::PROPOSAL_ACK_CREATION_LATENCY, Counted::of(&core.acknowledged), MS),
+        advanced(names::LOCAL_WRITE_COMMITTED_TIME_MS, Counted::of(&core.own_commit), MS),
+        advanced(names::SERVER_WRITE_COMMITTED_TIME_MS, Counted::of(&core.others_commit), MS),
+        basic(names::INFLIGHT_SNAP_COUNT, Counted::of(&core.snapshots_under_way), ONE),
+        basic(names::INFLIGHT_DIFF_COUNT, Counted::of(&core.diffs_under_way), ONE),
+        basic(names::CONNECTION_TOKEN_DEFICIT, of_workers(&|w| slice::from_ref(&w.token_deficit)), ONE),
+        by_learner(names::ACK_LATENCY, true, &|m| Counted::of(&m.ack).seen(MS)),
+        by_learner(names::LEARNER_HANDLER_QP_SIZE, false, &|m| Counted::of(&m.queue.lock().size).seen(ONE)),
+        by_learner(names::LEARNER_HANDLER_QP_TIME_MS, true, &|m| Counted::of(&m.queue.lock().time).seen(MS)),
         basic(names::ELECTION_TIME, Counted::of(&core.election), MS),
         basic(names::UNAVAILABLE_TIME, Counted::of(&core.unavailable), MS),
         basic(names::LEADER_UNAVAILABLE_TIME, Counted::of(&core.leader_unavailable), MS),

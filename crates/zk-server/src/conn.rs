@@ -545,7 +545,11 @@ impl Conn {
         }
         let passes = {
             let mut throttle = shared.throttle.lock();
-            throttle.is_off() || throttle.pass(kind, clock::mono(), rand::random())
+            let passes = throttle.is_off() || throttle.pass(kind, clock::mono(), rand::random());
+            if passes {
+                self.worker.meters.token_deficit.record(throttle.deficit());
+            }
+            passes
         };
         let ahead = request.last_zxid.0 > shared.last_zxid.load(Ordering::Acquire);
         if !passes || ahead {

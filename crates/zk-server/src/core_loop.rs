@@ -1,7 +1,7 @@
 //! The core: the thread that owns the member's state machine and alone writes the tree.
 //! Its order of work stands in [`zk_node`], "The host's duties".
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +16,13 @@ use zab::leader::LinkId;
 use zab::sync::LogSpan;
 use zk_node::{Node, Output};
 use zk_pipeline::{Input, Now, PipelineConfig, PipelineStats};
-use zk_proto::quorum::packet::FromLeader;
 use zk_proto::txn::TxnHeader;
 use zk_proto::{PeerId, Reader, SessionId, Zxid};
 use zk_storage::StorageConfig;
 use zk_tree::{Effects, Touched, Tree};
 
 use crate::disk::{LogHandle, MirrorHandle, give_up};
+use crate::learners::Learners;
 use crate::member::Member;
 use crate::meters::{CoreMeters, Meters};
 use crate::peer::PeerEvent;
@@ -69,6 +69,8 @@ pub struct CoreReport {
     pub local_by_expiry: Vec<(u64, Vec<SessionId>)>,
     /// Counters.
     pub stats: PipelineStats,
+    /// Writes refused because a quota is used up, by the first component of its path.
+    pub over_quota: BTreeMap<String, u64>,
     /// Transactions between their preparation, or a learner's hearing of them, and the tree.
     pub unapplied: usize,
     /// What it is in the ensemble.
@@ -101,16 +103,19 @@ struct Roles {
     unavailable: Option<u64>,
     /// Batches that are not applied.
     under_way: VecDeque<Batch>,
+    /// Batches that this member has to acknowledge and that are not durable.
+    unacknowledged: VecDeque<Batch>,
 }
 
 /// Transactions that went to the log together, as their last one.
 #[derive(Debug, Clone, Copy)]
-struct Batch {
-    zxid: Zxid,
+pub struct Batch {
+    /// The last one's.
+    pub zxid: Zxid,
     /// When they were proposed, or heard of; monotonic, in microseconds.
-    came: u64,
+    pub came: u64,
     /// When they were prepared, by the leader's clock; ms.
-    prepared: i64,
+    pub prepared: i64,
 }
 
 impl Batch {
@@ -119,9 +124,10 @@ impl Batch {
         Some(Self { zxid: last.zxid, came: clock::micros(), prepared: header.time })
     }
 
-    /// How long ago they were prepared, in microseconds. `None`: clocks differ by more than that.
-    fn age(&self) -> Option<u64> {
-        let ms = clock::wall().checked_sub(self.prepared)?;
+    /// How long before `wall` they were prepared, in microseconds. `None`: clocks differ by more
+    /// than that. ref: Request.logLatency.
+    pub fn age(&self, wall: i64) -> Option<u64> {
+        let ms = wall.checked_sub(self.prepared)?;
         u64::try_from(ms).ok()?.checked_mul(1000)
     }
 }
@@ -129,7 +135,14 @@ impl Batch {
 impl Roles {
     fn new(mode: zk_node::Mode, now: u64, serves: bool) -> Self {
         let unavailable = (!serves).then_some(now);
-        Self { mode, looking: now, found: now, unavailable, under_way: VecDeque::new() }
+        Self {
+            mode,
+            looking: now,
+            found: now,
+            unavailable,
+            under_way: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
+        }
     }
 
     fn changed(&mut self, mode: zk_node::Mode, now: u64, meters: &CoreMeters) {
@@ -140,6 +153,7 @@ impl Roles {
             return;
         }
         self.under_way.clear();
+        self.unacknowledged.clear();
         if mode == Looking {
             self.looking = now;
             meters.looking.add(1);
@@ -216,6 +230,9 @@ pub struct Core {
     /// Who waits for it to have left the ensemble.
     leaving: Option<oneshot::Sender<()>>,
     roles: Roles,
+    learners: Learners,
+    /// Since when a member has something to apply.
+    committed: Option<Instant>,
     meters: Arc<Meters>,
 }
 
@@ -252,6 +269,8 @@ impl Core {
         }
         Self {
             roles,
+            learners: Learners::new(Arc::clone(&meters)),
+            committed: None,
             meters,
             shared,
             node,
@@ -366,6 +385,7 @@ impl Core {
             let Some(member) = &mut self.member else { break };
             let Some(event) = first.take().or_else(|| member.events.try_recv().ok()) else { break };
             for input in member.inputs(event) {
+                self.learners.input(&input, now.wall, &self.roles.under_way);
                 self.node.handle(now, input, &self.shared.tree.read());
                 self.poll(now);
             }
@@ -393,6 +413,9 @@ impl Core {
             let output = self.node.poll(now, &shared.tree.read());
             let Some(output) = output else { break };
             self.perform(now, output);
+        }
+        if self.member.is_some() && self.committed.is_none() && self.node.pipeline().has_committed() {
+            self.committed = Some(Instant::now());
         }
     }
 
@@ -422,6 +445,7 @@ impl Core {
     }
 
     fn perform(&mut self, now: Now, output: Output) {
+        self.learners.output(&output);
         match output {
             Output::Client(output) => self.route(output),
             Output::Append(records) => self.append(records),
@@ -489,13 +513,9 @@ impl Core {
                 self.mirror_all();
                 let member = self.member.as_mut().expect("only a member has learners");
                 let settled = self.held_back.is_none();
-                self.meters.core.snapshots.add(1);
                 member.stream_snapshot(link, zxid, settled, &self.shared, &self.mirror);
             }
             other => {
-                if matches!(other, Output::ToLearners { message: FromLeader::Diff { .. }, .. }) {
-                    self.meters.core.diffs.add(1);
-                }
                 // A packet must not overtake the record that it speaks of on its way to the
                 // log's thread, but it need not wait for it either.
                 let member = self.member.as_mut().expect("only a member has peers");
@@ -600,13 +620,19 @@ impl Core {
         let (meters, n) = (&self.meters.core, records.len() as u64);
         let batch = records.last().and_then(Batch::of);
         self.roles.under_way.extend(batch);
+        // What brings a learner up is acknowledged as a whole, and an observer acknowledges nothing.
+        if self.node.serving()
+            && matches!(self.node.mode(), zk_node::Mode::Leading | zk_node::Mode::Following)
+        {
+            self.roles.unacknowledged.extend(batch);
+        }
         match self.node.mode() {
             zk_node::Mode::Leading => meters.proposals.add(n),
             mode @ (zk_node::Mode::Following | zk_node::Mode::Observing) => {
                 meters.learned_proposals.add(n);
                 // ref: Follower.processPacket.
                 if mode == zk_node::Mode::Following
-                    && let Some(age) = batch.and_then(|b| b.age())
+                    && let Some(age) = batch.and_then(|b| b.age(clock::wall()))
                 {
                     meters.proposal.record(age);
                 }
@@ -629,7 +655,7 @@ impl Core {
         }
         let mode = self.node.mode();
         while let Some(batch) = self.roles.under_way.pop_front_if(|b| b.zxid <= last) {
-            if let Some(age) = batch.age() {
+            if let Some(age) = batch.age(clock::wall()) {
                 meters.propagation.record(age);
             }
             let since = clock::micros().saturating_sub(batch.came);
@@ -645,6 +671,29 @@ impl Core {
                 zk_node::Mode::Alone | zk_node::Mode::Looking | zk_node::Mode::ReadOnly => {}
             }
         }
+    }
+
+    /// ref: AckRequestProcessor, SendAckRequestProcessor.
+    fn note_durable(&mut self, durable: Zxid, wall: i64) {
+        let leads = self.node.mode() == zk_node::Mode::Leading;
+        while let Some(batch) = self.roles.unacknowledged.pop_front_if(|b| b.zxid <= durable) {
+            let Some(age) = batch.age(wall) else { continue };
+            self.meters.core.acknowledged.record(age);
+            let is_wanted = self.roles.under_way.front().is_some_and(|b| b.zxid <= batch.zxid);
+            if let Some(member) = self.member.as_ref().filter(|_| leads && is_wanted) {
+                self.learners.acked_here(member.me(), age);
+            }
+        }
+    }
+
+    /// From the commit to the application: of a learner by whose client waits. All that a leader
+    /// commits went through its hands. ref: CommitProcessor.processCommitMetrics.
+    fn note_wait(&mut self, waited: Option<Duration>, applied: u64, own: u64) {
+        let Some(waited) = waited else { return };
+        let own = if self.node.mode() == zk_node::Mode::Leading { applied } else { own };
+        let meters = &self.meters.core;
+        meters.own_commit.time_of_many(waited, own);
+        meters.others_commit.time_of_many(waited, applied.saturating_sub(own));
     }
 
     /// The log begins anew behind the present state.
@@ -822,6 +871,7 @@ impl Core {
             self.unsynced_bytes -= bytes;
             self.unsynced.pop_front();
         }
+        self.note_durable(durable, now.wall);
         self.hand_in(now, zk_node::Input::Synced { upto: durable });
     }
 
@@ -845,7 +895,8 @@ impl Core {
         let shared = Arc::clone(&self.shared);
         let mut tree = shared.tree.write();
         let start = Instant::now();
-        let before = self.node.pipeline().stats().applied;
+        let before = self.node.pipeline().stats();
+        let waited = self.committed.map(|at| start.duration_since(at));
         self.node.apply(now, &mut tree, &mut self.effects, self.slice.max());
         shared.last_zxid.store(tree.last_zxid().0, Ordering::Release);
         // Who reads the new state must find its events in front of it.
@@ -853,7 +904,12 @@ impl Core {
             self.route(output);
         }
         self.deliver();
-        let (applied, took) = (self.node.pipeline().stats().applied - before, start.elapsed());
+        let after = self.node.pipeline().stats();
+        let (applied, took) = (after.applied - before.applied, start.elapsed());
+        self.note_wait(waited, applied, after.own - before.own);
+        if !self.node.pipeline().has_committed() {
+            self.committed = None;
+        }
         self.slice.measured(applied, took);
         let tree = RwLockWriteGuard::downgrade(tree);
         self.note_commits(applied, tree.last_zxid(), took);
@@ -937,6 +993,7 @@ impl Core {
             by_expiry: by_expiry(false),
             local_by_expiry: by_expiry(true),
             stats: self.node.pipeline().stats(),
+            over_quota: self.node.pipeline().over_quota().clone(),
             unapplied: self.node.pipeline().outstanding(),
             status: self.member.as_ref().map(|m| self.member_report(m.me(), lists)),
         }
@@ -1010,9 +1067,10 @@ mod tests {
 
     #[test]
     fn any_time_of_a_transaction_has_an_age_or_none() {
-        let age = |prepared| Batch { zxid: Zxid(1), came: 0, prepared }.age();
-        assert!(age(clock::wall() - 5).is_some_and(|micros| micros >= 5000));
-        assert_eq!([age(clock::wall() + 60_000), age(i64::MIN), age(i64::MIN / 2), age(i64::MAX)], [None; 4]);
+        let now = clock::wall();
+        let age = |prepared| Batch { zxid: Zxid(1), came: 0, prepared }.age(now);
+        assert_eq!(age(now - 5), Some(5000));
+        assert_eq!([age(now + 60_000), age(i64::MIN), age(i64::MIN / 2), age(i64::MAX)], [None; 4]);
     }
 
     #[test]

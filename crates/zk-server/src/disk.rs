@@ -35,12 +35,26 @@ fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'stati
 /// The log as the core sees it.
 #[derive(Debug)]
 pub struct LogHandle {
-    records: Option<Sender<Vec<Record>>>,
+    records: Option<Sender<Queued>>,
     /// The last one handed over.
     last: Zxid,
     durable: Arc<AtomicI64>,
     watch: Watch,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Records on their way to the log's thread.
+#[derive(Debug)]
+struct Queued {
+    /// Since when.
+    at: Instant,
+    records: Vec<Record>,
+}
+
+impl Queued {
+    fn now(records: Vec<Record>) -> Self {
+        Self { at: Instant::now(), records }
+    }
 }
 
 /// Who looks at the log's thread from outside.
@@ -72,19 +86,19 @@ impl LogHandle {
         let Some(last) = records.last() else { return };
         self.last = last.zxid;
         let queue = self.records.as_ref().expect("nothing is appended after the stop");
-        queue.send(records).expect("the log's thread ends only after its queue is closed");
+        queue.send(Queued::now(records)).expect("the log's thread ends only after its queue is closed");
     }
 
     /// Hands records over if there is room, else gives them back.
     pub fn offer(&mut self, records: Vec<Record>) -> Vec<Record> {
         let Some(last) = records.last().map(|r| r.zxid) else { return records };
         let queue = self.records.as_ref().expect("nothing is appended after the stop");
-        match queue.try_send(records) {
+        match queue.try_send(Queued::now(records)) {
             Ok(()) => {
                 self.last = last;
                 Vec::new()
             }
-            Err(TrySendError::Full(records)) => records,
+            Err(TrySendError::Full(queued)) => queued.records,
             Err(TrySendError::Disconnected(_)) => {
                 unreachable!("the log's thread ends only after its queue is closed")
             }
@@ -120,12 +134,13 @@ impl LogHandle {
 /// What gathered during a sync is written with the next one. There is no timer.
 fn write_log(
     mut writer: LogWriter,
-    queue: &Receiver<Vec<Record>>,
+    queue: &Receiver<Queued>,
     durable: &AtomicI64,
     control: &Sender<Control>,
     watch: &Watch,
 ) {
     let meters = &watch.meters.log;
+    let mut whole = Vec::new();
     while let Ok(first) = queue.recv() {
         let begun = Instant::now();
         meters.queue.record(queue.len() as u64);
@@ -133,7 +148,10 @@ fn write_log(
         let mut batch = first;
         let last = loop {
             let mut last = None;
-            for record in &batch {
+            let n = batch.records.len() as u64;
+            meters.queued.time_of_many(begun.saturating_duration_since(batch.at), n);
+            whole.push((batch.at, n));
+            for record in &batch.records {
                 writer.append(record.zxid, &record.bytes).unwrap_or_else(|e| give_up(&e));
                 last = Some(record.zxid);
                 records += 1;
@@ -155,6 +173,9 @@ fn write_log(
         meters.write.time(written);
         meters.sync.time(sync);
         meters.flush.time(flushed);
+        for (at, n) in whole.drain(..) {
+            meters.queued_and_flushed.time_of_many((begun + flushed).saturating_duration_since(at), n);
+        }
         meters.batch.record(records);
         meters.records.add(records);
         meters.bytes.add(bytes);

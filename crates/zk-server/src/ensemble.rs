@@ -23,6 +23,7 @@ use zk_tree::{Effects, Touched, Tree, TreeOptions};
 use crate::core_loop::Control;
 use crate::dynamic::DynamicFiles;
 use crate::member::{Dial, Member, Rules};
+use crate::meters::Meters;
 use crate::peer::{self, PeerConfig, SnapSink};
 use crate::recovery::{self, Recovered};
 use crate::sasl::members::MemberLogins;
@@ -133,6 +134,7 @@ impl Identity {
         pipeline: PipelineConfig,
         recovered: &mut Recovered,
         control: Sender<Control>,
+        meters: Arc<Meters>,
     ) -> Result<Joined, StartError> {
         let storage = recovery::storage_config(config);
         let last = recovered.tree.last_zxid();
@@ -178,6 +180,7 @@ impl Identity {
             PeerConfig {
                 tls: Arc::new(links.tls),
                 sasl: Arc::new(links.sasl),
+                meters,
                 ..peer_config(config, self.me)
             },
             sinks(recovered.tree.options()),

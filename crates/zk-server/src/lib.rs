@@ -35,6 +35,7 @@ mod ensemble;
 mod frames;
 mod guard;
 mod inbox;
+mod learners;
 pub mod limits;
 mod live;
 pub mod logs;

@@ -4,11 +4,16 @@
 //! anybody may read it at any time: a reader sees each number whole, and the numbers of one meter
 //! at nearly the same moment. The names and forms are `zk-admin`'s.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use zk_admin::status::{OwnValue, Seen};
-use zk_proto::OpCode;
+use zk_proto::{OpCode, PeerId};
+
+use crate::limits;
 
 /// A number that its one writer adds to.
 #[derive(Debug, Default)]
@@ -62,7 +67,12 @@ impl Histogram {
 
     /// Counts a time in microseconds.
     pub fn time(&self, took: Duration) {
-        self.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.time_of_many(took, 1);
+    }
+
+    /// Counts a time in microseconds that `n` took.
+    pub fn time_of_many(&self, took: Duration, n: u64) {
+        self.record_many(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), n);
     }
 
     /// Counts a value that came `n` times.
@@ -268,6 +278,8 @@ pub struct WorkerMeters {
     pub overflowed: Counter,
     /// Lists of children that have nearly outgrown what clients take.
     pub large_lists: Counter,
+    /// Tokens that the throttle of connections lacks when one has passed it.
+    pub token_deficit: Histogram,
     /// Connections told of a node that came, by event.
     pub created: Histogram,
     /// The same of one that went.
@@ -289,6 +301,10 @@ pub struct LogMeters {
     pub flush: Histogram,
     /// Transactions in it.
     pub batch: Histogram,
+    /// Time of each transaction in the queue to the thread.
+    pub queued: Histogram,
+    /// Time of each from there until it is durable.
+    pub queued_and_flushed: Histogram,
     /// Batches that waited when the thread looked.
     pub queue: Histogram,
     /// Transactions.
@@ -344,8 +360,60 @@ pub struct CoreMeters {
     pub learned_commits: Counter,
     /// Snapshots for learners.
     pub snapshots: Counter,
-    /// Diffs for learners.
+    /// Diffs for learners, or what to cut off.
     pub diffs: Counter,
+    /// Snapshots under way whenever one begins or ends.
+    pub snapshots_under_way: Histogram,
+    /// The same of diffs.
+    pub diffs_under_way: Histogram,
+    /// Sessions that learners had checked.
+    pub revalidations: Counter,
+    /// Time from the preparation of transactions to their being durable at a member that votes.
+    pub acknowledged: Histogram,
+    /// Time from a commit to its application if a client of this member waits, microseconds.
+    pub own_commit: Histogram,
+    /// The same if none does.
+    pub others_commit: Histogram,
+}
+
+/// Of a learner, or of a leader as one of those who acknowledge.
+#[derive(Debug, Default)]
+pub struct LearnerMeters {
+    /// Time from the preparation of transactions to its acknowledgement, microseconds; the core's.
+    pub ack: Histogram,
+    /// Of the queue to it. A former link may still be there: each has the lock while it writes.
+    pub queue: Mutex<QueueMeters>,
+}
+
+/// Of the queue of a link.
+#[derive(Debug, Default)]
+pub struct QueueMeters {
+    /// Packets that wait behind the one that is taken up.
+    pub size: Histogram,
+    /// How long the oldest of them waited, microseconds.
+    pub time: Histogram,
+}
+
+/// Learners by their numbers.
+#[derive(Debug, Default)]
+pub struct LearnersMeters(Mutex<BTreeMap<PeerId, Arc<LearnerMeters>>>);
+
+impl LearnersMeters {
+    /// Those of one of them. `None`: others, who need not be members, have taken all places.
+    pub fn of(&self, sid: PeerId) -> Option<Arc<LearnerMeters>> {
+        let mut all = self.0.lock();
+        if all.len() >= limits::LINKS && !all.contains_key(&sid) {
+            return None;
+        }
+        Some(Arc::clone(all.entry(sid).or_default()))
+    }
+
+    /// What was seen of each of whom something was.
+    pub fn seen(&self, of: impl Fn(&LearnerMeters) -> Seen) -> Vec<(String, Seen)> {
+        let all = self.0.lock();
+        let seen = all.iter().map(|(sid, meters)| (sid.0.to_string(), of(meters)));
+        seen.filter(|(_, seen)| seen.count > 0).collect()
+    }
 }
 
 /// Of the mirror's thread.
@@ -402,6 +470,8 @@ pub struct Meters {
     pub admin: AdminMeters,
     /// The start's.
     pub start: StartMeters,
+    /// Of the learners, by number.
+    pub learners: LearnersMeters,
 }
 
 #[cfg(test)]

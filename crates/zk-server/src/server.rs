@@ -156,8 +156,9 @@ impl Server {
                 (Node::alone(pipeline_config, &recovered.tree, now), Err(alone))
             }
             Some(identity) => {
+                let (control, meters) = (control.clone(), Arc::clone(&meters));
                 let joined =
-                    identity.join(config, members, pipeline_config, &mut recovered, control.clone())?;
+                    identity.join(config, members, pipeline_config, &mut recovered, control, meters)?;
                 (joined.node, Ok((joined.member, joined.held_back)))
             }
         };

@@ -52,6 +52,11 @@ impl Throttle {
         self.drop_chance
     }
 
+    /// How many tokens have been taken.
+    pub fn deficit(&self) -> u64 {
+        u64::try_from(i64::from(self.config.tokens) - self.tokens).unwrap_or(0)
+    }
+
     /// Whether a connection may go on; `chance` is a random number in 0..1.
     pub fn pass(&mut self, kind: Kind, now: u64, chance: f64) -> bool {
         if self.is_off() {

@@ -103,7 +103,12 @@ impl Leader {
         }
         self.last += 1;
         let id = LinkId(self.last);
-        let link = Link { out: Arc::new(OutQueue::new()), close: CancellationToken::new() };
+        let sid = match &learner.first {
+            FromLearner::Info { learner, .. } => learner.sid,
+            _ => None,
+        };
+        let meters = sid.and_then(|sid| self.config.meters.learners.of(sid));
+        let link = Link { out: Arc::new(OutQueue::new(meters)), close: CancellationToken::new() };
         let (out, close) = (Arc::clone(&link.out), link.close.clone());
         self.links.insert(id, link);
         let task =

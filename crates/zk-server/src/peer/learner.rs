@@ -58,7 +58,7 @@ impl Following {
     /// Begins to dial.
     pub fn start(target: Target, config: &PeerConfig, sinks: &SnapSinks, common: &Common) -> Self {
         let attempt = target.attempt;
-        let out = Arc::new(OutQueue::new());
+        let out = Arc::new(OutQueue::new(None));
         let overflow = CancellationToken::new();
         let task = LearnerTask {
             target,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -14,7 +14,8 @@ use zk_proto::quorum::packet::{PacketReader, QuorumPacket};
 use super::events::{Events, Gone};
 use super::{LinkId, PeerEvent, StreamSource};
 use crate::inbox::Inbox;
-use crate::limits;
+use crate::meters::LearnerMeters;
+use crate::{clock, limits};
 
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,14 +81,25 @@ pub struct OutQueue {
     inbox: Arc<Inbox<Out>>,
     waiting: AtomicUsize,
     limit: usize,
+    /// `None`: this side is the learner.
+    meters: Option<Arc<LearnerMeters>>,
+    /// When the oldest of what waits was queued, monotonic microseconds; 0: nothing waits, or it
+    /// came while the one before was taken, and is not measured.
+    since: AtomicU64,
 }
 
 const PIECE: usize = size_of::<Out>();
 
 impl OutQueue {
     /// An empty one.
-    pub fn new() -> Self {
-        Self { inbox: Inbox::new(), waiting: AtomicUsize::new(0), limit: limits::LINK_BYTES }
+    pub fn new(meters: Option<Arc<LearnerMeters>>) -> Self {
+        Self {
+            inbox: Inbox::new(),
+            waiting: AtomicUsize::new(0),
+            limit: limits::LINK_BYTES,
+            meters,
+            since: AtomicU64::new(0),
+        }
     }
 
     /// Queues bytes. False: there is no room, and nothing was queued.
@@ -100,6 +112,9 @@ impl OutQueue {
             return false;
         }
         self.waiting.fetch_add(cost, Ordering::Relaxed);
+        if self.meters.is_some() && self.since.load(Ordering::Relaxed) == 0 {
+            self.since.store(clock::micros(), Ordering::Relaxed);
+        }
         self.inbox.push_one(Out::Bytes(bytes));
         true
     }
@@ -128,6 +143,7 @@ impl OutQueue {
             while !self.inbox.take(&mut taken) {
                 self.inbox.filled().await;
             }
+            self.measure(taken.len());
             for out in taken.drain(..) {
                 match out {
                     Out::Bytes(bytes) => batch.push(bytes),
@@ -141,6 +157,17 @@ impl OutQueue {
                 }
             }
             self.flush(&mut batch, writer).await?;
+        }
+    }
+
+    /// `taken` pieces are taken up at once. ref: LearnerHandler.sendPackets.
+    fn measure(&self, taken: usize) {
+        let Some(meters) = &self.meters else { return };
+        let queue = meters.queue.lock();
+        queue.size.record(taken.saturating_sub(1) as u64);
+        let since = self.since.swap(0, Ordering::Relaxed);
+        if since > 0 {
+            queue.time.record(clock::micros().saturating_sub(since));
         }
     }
 
@@ -218,6 +245,7 @@ impl Buf for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meters::Counted;
 
     #[test]
     fn a_batch_is_its_pieces_one_behind_the_other() {
@@ -236,7 +264,8 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn what_is_written_makes_room() {
-        let queue = OutQueue { limit: 100 + PIECE, ..OutQueue::new() };
+        let meters = Arc::new(LearnerMeters::default());
+        let queue = OutQueue { limit: 100 + PIECE, ..OutQueue::new(Some(Arc::clone(&meters))) };
         assert!(queue.push(Bytes::from(vec![1; 60])));
         assert!(!queue.push(Bytes::from(vec![1; 60])));
         let mut out = Vec::new();
@@ -245,5 +274,8 @@ mod tests {
         assert_eq!(out, [1; 60]);
         assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
         assert!(queue.push(Bytes::from(vec![1; 100])));
+        let measured = meters.queue.lock();
+        let (size, time) = (Counted::of(&measured.size).seen(1), Counted::of(&measured.time).seen(1));
+        assert_eq!((size.count, size.max, time.count), (1, 0, 1));
     }
 }

@@ -53,6 +53,7 @@ use zk_tree::Tree;
 pub use zab::leader::LinkId;
 
 use crate::limits;
+use crate::meters::Meters;
 use crate::sasl::members::MemberLogins;
 use crate::tls::Members;
 
@@ -84,6 +85,8 @@ pub struct PeerConfig {
     pub tls: Arc<Members>,
     /// Whether and how members log in to each other, on both ports.
     pub sasl: Arc<MemberLogins>,
+    /// Where the queues to learners are measured.
+    pub meters: Arc<Meters>,
 }
 
 impl PeerConfig {
@@ -100,6 +103,7 @@ impl PeerConfig {
             keep_alive: false,
             tls: Arc::default(),
             sasl: Arc::default(),
+            meters: Arc::default(),
         }
     }
 }
