@@ -532,8 +532,12 @@ impl Election {
     /// the round of this one; the proposal does not send anybody to a dead leader.
     /// A stranger of a later round cannot use that answer and Java's observers
     /// answer it, without end: it waits. All who asked are told the result. Who has
-    /// a leader is told nothing, where Java answers that, too.
+    /// a leader asks nothing and is told nothing: Java answers that, too, and one who
+    /// answers as well does so without end.
     fn answer_stranger(&mut self, to: PeerId, n: &Notification) {
+        if is_settled(n.state) {
+            return;
+        }
         let (vote, state) = match &mut self.phase {
             Phase::Idle => return,
             Phase::Looking(search) => {
@@ -545,8 +549,6 @@ impl Election {
                 }
                 (search.proposal, PeerState::Looking)
             }
-            // Two that are strangers to each other would answer without end.
-            Phase::Settled { .. } if is_settled(n.state) => return,
             Phase::Settled { vote, state } => (*vote, *state),
         };
         self.send(to, state, Vote { round: self.round, ..vote });

@@ -781,10 +781,15 @@ impl Member {
                 if !w.planted(Plant::ServeEarly) {
                     self.apply_all(w);
                 }
+                self.disk.unsettled &= !settled;
+                let who = self.index + 1;
                 let live = self.running();
                 live.held_back &= !settled;
                 live.confirming &= settled;
-                self.disk.unsettled &= !settled;
+                // Its watchers are told at once, though it serves nobody yet.
+                if settled {
+                    w.checks.applied(w.now, who, &mut live.checked, &live.chain);
+                }
             }
             Output::Truncate { to, reload } => self.truncate(w, to, reload),
             Output::InstallSnapshot { zxid } => self.install(w, zxid),
