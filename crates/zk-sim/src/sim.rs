@@ -515,8 +515,12 @@ impl Sim {
         }
     }
 
-    /// Whether every member of the newest configuration serves.
+    /// Whether every member of the newest configuration serves, and somebody leads: followers
+    /// serve for a while behind a leader that is gone.
     pub fn all_serve(&self) -> Result<(), String> {
+        if !self.members.iter().any(Member::leads) {
+            return Err("nobody leads".to_owned());
+        }
         liveness::all_serve(self.expected().map(|m| (m.id, m.serves())))
     }
 
