@@ -6,8 +6,8 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, composition};
 use zk_testkit::process::Config;
-use zk_testkit::raw::Conn;
-use zk_testkit::request::OPEN;
+
+use crate::tls::is_seen_by_all;
 
 /// Files of logins, in a directory that goes with this.
 struct Logins(TempDir);
@@ -45,17 +45,6 @@ const SWITCHES: [&str; 3] =
 fn switched(config: Config, on: usize) -> Config {
     let switches = SWITCHES.iter().enumerate();
     switches.fold(config, |config, (i, switch)| config.line(switch, i < on))
-}
-
-/// What is written at one member is there at all others.
-fn is_seen_by_all(ensemble: &Ensemble, path: &str) -> anyhow::Result<()> {
-    Conn::open(ensemble.addr(0), 20_000)?.create(path, b"x", OPEN, 0)?;
-    for i in 0..ensemble.len() {
-        let mut conn = Conn::open(ensemble.addr(i), 20_000)?;
-        conn.sync(path)?;
-        ensure!(conn.get_data(path, false)?.0.as_deref() == Some(b"x"), "member {} sees {path}", i + 1);
-    }
-    Ok(())
 }
 
 #[test]

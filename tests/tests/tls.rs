@@ -542,7 +542,8 @@ fn members(authority: &Authority) -> Config {
         .property("zookeeper.fips-mode", false)
 }
 
-fn is_seen_by_all(ensemble: &Ensemble, path: &str) -> anyhow::Result<()> {
+/// What is written at one member is there at all others.
+pub fn is_seen_by_all(ensemble: &Ensemble, path: &str) -> anyhow::Result<()> {
     Conn::open(ensemble.addr(0), 20_000)?.create(path, b"x", OPEN, 0)?;
     for i in 0..ensemble.len() {
         let mut conn = Conn::open(ensemble.addr(i), 20_000)?;

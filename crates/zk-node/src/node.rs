@@ -260,14 +260,14 @@ pub struct Node {
     applied: VecDeque<zk_pipeline::Output>,
 }
 
-impl Node {
-    /// A stand-alone server.
-    pub fn alone(pipeline: PipelineConfig, tree: &Tree, now: Now) -> Self {
-        let config = NodeConfig {
-            me: PeerId(0),
-            tick_ms: pipeline.tick_ms,
-            init_limit: 0,
-            sync_limit: 0,
+impl NodeConfig {
+    /// A member with what Java does when nothing is said.
+    pub fn new(me: PeerId, tick_ms: u64) -> Self {
+        Self {
+            me,
+            tick_ms,
+            init_limit: 10,
+            sync_limit: 5,
             reconfig_enabled: false,
             notification_ms: [None; 2],
             standalone_enabled: true,
@@ -278,7 +278,14 @@ impl Node {
             observer_master: false,
             reconnect_delay_ms: 0,
             join_bytes: leader::JOIN_BYTES,
-        };
+        }
+    }
+}
+
+impl Node {
+    /// A stand-alone server.
+    pub fn alone(pipeline: PipelineConfig, tree: &Tree, now: Now) -> Self {
+        let config = NodeConfig::new(PeerId(0), pipeline.tick_ms);
         let configs = Configs::new(EnsembleConfig::default());
         let pipeline = Pipeline::new(pipeline, tree, now);
         let mut node = Self::with(config, configs, pipeline, None, Role::Alone);

@@ -8,22 +8,7 @@ use zk_tree::{Tree, TreeOptions};
 
 /// Whether the members that were proposed at `proposed` are forgotten at a start.
 fn is_forgotten(proposed: &str, current: i64, last: i64) -> bool {
-    let config = NodeConfig {
-        join_bytes: zab::leader::JOIN_BYTES,
-        me: PeerId(1),
-        tick_ms: 200,
-        init_limit: 10,
-        sync_limit: 5,
-        reconfig_enabled: true,
-        notification_ms: [None; 2],
-        standalone_enabled: true,
-        multi_address: false,
-        force_snap: false,
-        commit_log_count: None,
-        read_only: false,
-        observer_master: false,
-        reconnect_delay_ms: 0,
-    };
+    let config = NodeConfig { reconfig_enabled: true, ..NodeConfig::new(PeerId(1), 200) };
     let parse = |text: String| EnsembleConfig::parse(&text).unwrap();
     let active = parse("server.1=a:1:2\nserver.2=b:1:2\nversion=100000001".to_owned());
     let next = parse(format!("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nversion={proposed}"));

@@ -15,22 +15,7 @@ struct Member {
 
 impl Member {
     fn new(tick_ms: u64, read_only: bool, initialized: bool) -> Self {
-        let config = NodeConfig {
-            join_bytes: zab::leader::JOIN_BYTES,
-            me: PeerId(1),
-            tick_ms,
-            init_limit: 10,
-            sync_limit: 5,
-            reconfig_enabled: false,
-            notification_ms: [None; 2],
-            standalone_enabled: true,
-            multi_address: false,
-            force_snap: false,
-            commit_log_count: None,
-            read_only,
-            observer_master: false,
-            reconnect_delay_ms: 0,
-        };
+        let config = NodeConfig { read_only, ..NodeConfig::new(PeerId(1), tick_ms) };
         let text = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nversion=0";
         let configs = Configs::new(EnsembleConfig::parse(text).unwrap());
         let pipeline = PipelineConfig { local_sessions: true, ..PipelineConfig::default() };

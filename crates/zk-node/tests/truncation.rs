@@ -25,22 +25,7 @@ struct Member {
 
 impl Member {
     fn new(cuts: bool) -> Self {
-        let config = NodeConfig {
-            join_bytes: zab::leader::JOIN_BYTES,
-            me: PeerId(1),
-            tick_ms: 200,
-            init_limit: 10,
-            sync_limit: 5,
-            reconfig_enabled: false,
-            notification_ms: [None; 2],
-            standalone_enabled: true,
-            multi_address: false,
-            force_snap: false,
-            commit_log_count: None,
-            read_only: false,
-            observer_master: false,
-            reconnect_delay_ms: 0,
-        };
+        let config = NodeConfig::new(PeerId(1), 200);
         let text = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nversion=0";
         let configs = Configs::new(EnsembleConfig::parse(text).unwrap());
         let pipeline = PipelineConfig { local_sessions: true, ..PipelineConfig::default() };
