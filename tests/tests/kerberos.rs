@@ -437,7 +437,7 @@ fn the_references_client() -> anyhow::Result<()> {
 /// CVE-2023-44981: in Java a principal without a host passed.
 #[test]
 fn cve_2023_44981_members_have_tickets_for_their_hosts() -> anyhow::Result<()> {
-    with_kdc("members", |kdc| {
+    with_kdc("cve_2023_44981_members_have_tickets_for_their_hosts", |kdc| {
         for name in ["zkquorum/127.0.0.1", "learner/127.0.0.1", "learner/elsewhere", "eve"] {
             kdc.add(REALM, name)?;
         }

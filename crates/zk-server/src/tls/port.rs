@@ -4,7 +4,6 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
@@ -15,9 +14,9 @@ use zk_proto::AuthId;
 
 use super::trust::Shown;
 use super::{HANDSHAKE, Secured, Session, Side, names};
+use crate::limits;
 use crate::shared::{Admitted, Serving, Shared};
 use crate::worker::ToWorker;
-use crate::{clock, limits};
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -132,7 +131,7 @@ impl ClientPort {
         let chain = session.peer_certificates();
         let hosts = self.side.settings().verify_accepted.then(|| vec![peer.ip().to_string()]);
         let judged = self.side.judge(chain, Shown::ByClient, hosts.as_deref()).await;
-        judged.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
+        judged.map_err(io::Error::other)?;
         let identities = chain.map(|c| self.identities(c)).unwrap_or_default();
         Ok((stream.into_std()?, Some(Secured { session: Session::new(session), identities })))
     }
@@ -176,11 +175,6 @@ fn run(
 async fn arrived(shared: Arc<Shared>, arrival: Arrival) {
     let Arrival { stream, peer, admitted, worker, either } = arrival;
     let port = shared.tls.as_ref().expect("it has threads only if it is there");
-    let address = admitted.address();
-    if !shared.guard.admits(address, clock::mono()) {
-        port.counts.outstanding.fetch_sub(1, Ordering::Relaxed);
-        return;
-    }
     let shake = async {
         let stream = tokio::net::TcpStream::from_std(stream)?;
         port.shake(stream, peer, either).await
@@ -196,19 +190,6 @@ async fn arrived(shared: Arc<Shared>, arrival: Arrival) {
         Err(e) => {
             port.counts.failed.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%peer, "no TLS with a client: {e}");
-            if is_refusal(&e) {
-                // Its place among the connections stays taken as long as an answer would wait.
-                let wait = shared.guard.failed(address, clock::mono());
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-            }
         }
     }
-}
-
-/// Whether a handshake failed for what the client showed. Others fail for a port scanner, too.
-fn is_refusal(e: &io::Error) -> bool {
-    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
-    let of_tls = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-    e.kind() == io::ErrorKind::PermissionDenied
-        || matches!(of_tls, Some(InvalidCertificate(_) | NoCertificatesPresented))
 }
