@@ -67,7 +67,7 @@ fn main() -> std::process::ExitCode {
     results.into_iter().for_each(|s| all.merge(s));
     println!(
         "{} seeds, {} violations, {:.2} simulated hours, {} transactions, {} epochs, \
-         {} reconfigurations, {} hand-overs, {} lost disks, {} members helped, {} answers, {} events",
+         {} reconfigurations, {} hand-overs, {} lost disks, {} members helped, {} where nobody may lead, {} answers, {} events",
         all.seeds,
         all.violations,
         all.simulated as f64 / 3.6e9,
@@ -77,6 +77,7 @@ fn main() -> std::process::ExitCode {
         all.handovers,
         all.wipes,
         all.helped,
+        all.stood_still,
         all.answers,
         all.events
     );
@@ -94,6 +95,7 @@ struct Sum {
     handovers: u64,
     wipes: u64,
     helped: u64,
+    stood_still: u64,
     answers: u64,
     events: u64,
 }
@@ -114,6 +116,7 @@ impl Sum {
         self.handovers += r.handovers;
         self.wipes += r.wipes;
         self.helped += r.helped;
+        self.stood_still += u64::from(r.stood_still);
         self.answers += r.answers;
         self.events += r.events;
     }
@@ -128,6 +131,7 @@ impl Sum {
         self.handovers += o.handovers;
         self.wipes += o.wipes;
         self.helped += o.helped;
+        self.stood_still += o.stood_still;
         self.answers += o.answers;
         self.events += o.events;
     }

@@ -9,7 +9,7 @@ use zab::config::EnsembleConfig;
 use zab::history::Record;
 use zab::leader::LinkId;
 use zk_node::Input;
-use zk_proto::{OpCode, PeerId};
+use zk_proto::{Epoch, OpCode, PeerId, Zxid};
 
 use crate::checks::{configs, durable, ephemerals, liveness};
 use crate::clients::{Client, Mode, ToServer};
@@ -41,6 +41,8 @@ pub struct Sim {
     pub wipes: bool,
     /// Members that the operator had to help with the present members.
     pub helped: u64,
+    /// Whether nobody may lead at the end.
+    pub stood_still: bool,
     tick_us: u64,
 }
 
@@ -65,6 +67,8 @@ pub struct Report {
     pub wipes: u64,
     /// Members that found the others with the operator's help only.
     pub helped: u64,
+    /// Whether it ended with members of whom none may lead.
+    pub stood_still: bool,
     /// Answers that clients got.
     pub answers: u64,
     /// Watch events that clients got.
@@ -138,6 +142,7 @@ impl Sim {
             restarts: false,
             wipes: false,
             helped: 0,
+            stood_still: false,
             tick_us: shape.tick_ms * 1000,
         }
     }
@@ -561,6 +566,10 @@ impl Sim {
             }
         }
         let verdict = self.all_serve();
+        if verdict.is_err() && self.nobody_may_lead() {
+            self.stood_still = true;
+            return;
+        }
         self.w.checks.note(self.w.now, "liveness", verdict);
         let before: Vec<_> = self.clients.iter().map(|c| c.count.answers).collect();
         let deadline = self.w.now + 20_000_000;
@@ -593,6 +602,24 @@ impl Sim {
         }
     }
 
+    /// Whether a quorum of a proposed configuration is ahead of every voter of the one in force, or
+    /// has lost its disk and may have been: whoever may lead would undo what that quorum can have
+    /// committed, and they may not lead themselves. Only lost disks lead there.
+    fn nobody_may_lead(&self) -> bool {
+        let newest = self.w.checks.configs.newest();
+        let pending = self.members.iter().filter_map(|m| m.files.last_seen.as_ref());
+        let Some(pending) = pending.filter(|c| c.version > newest.version).max_by_key(|c| c.version) else {
+            return false;
+        };
+        let blank = (Epoch(0), Zxid::ZERO);
+        let up = || self.members.iter().filter(|m| m.live.is_some());
+        let history = |m: &Member| (m.disk.current, m.disk.last());
+        let best = up().filter(|m| newest.is_voter(m.id)).map(history).max().unwrap_or(blank);
+        let may_be_ahead = |m: &&Member| history(m) > best || history(m) == blank;
+        let ahead: BTreeSet<_> = up().filter(may_be_ahead).map(|m| m.id).collect();
+        self.w.checks.wipes > 0 && pending.has_quorum(&ahead)
+    }
+
     /// Whether everybody has everything.
     pub fn equal(&self) -> Result<(), String> {
         let last = |m: &Member| m.live.as_ref().map_or_else(Default::default, |l| l.chain.last());
@@ -613,6 +640,7 @@ impl Sim {
             handovers: checks.handovers,
             wipes: checks.wipes,
             helped: self.helped,
+            stood_still: self.stood_still,
             answers: self.clients.iter().map(|c| c.count.answers).sum(),
             events: self.clients.iter().map(|c| c.count.events).sum(),
             trace: self.w.trace.take().unwrap_or_default(),
