@@ -7,7 +7,7 @@ use std::time::Duration;
 use jute::{Reader, Writer};
 use socket2::{Domain, SockRef, Socket, Type};
 use zk_proto::client::{ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader};
-use zk_proto::{OpCode, SessionId, Xid, Zxid};
+use zk_proto::{OpCode, Xid, Zxid};
 
 use crate::{Error, Result};
 
@@ -69,15 +69,7 @@ pub fn dial(addr: SocketAddr, number: usize) -> Result<TcpStream> {
 /// The first frame of a new session, with its length.
 pub(crate) fn hello(timeout_ms: i32) -> Vec<u8> {
     let mut out = vec![0; 4];
-    ConnectRequest {
-        protocol_version: 0,
-        last_zxid: Zxid::ZERO,
-        timeout: timeout_ms,
-        session: SessionId::NONE,
-        password: Some(vec![0; 16]),
-        read_only: Some(false),
-    }
-    .encode(&mut out);
+    ConnectRequest::new(timeout_ms).encode(&mut out);
     seal(&mut out, 0);
     out
 }

@@ -40,6 +40,18 @@ impl fmt::Debug for ConnectRequest {
 }
 
 impl ConnectRequest {
+    /// What asks for a new session, with its time-out in ms, as a client of today says it.
+    pub fn new(timeout: i32) -> Self {
+        Self {
+            protocol_version: 0,
+            last_zxid: Zxid::ZERO,
+            timeout,
+            session: SessionId::NONE,
+            password: Some(vec![0; 16]),
+            read_only: Some(false),
+        }
+    }
+
     /// Reads a whole frame. Bytes behind the fields are ignored.
     pub fn decode(frame: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(frame);

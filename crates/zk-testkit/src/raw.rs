@@ -74,14 +74,7 @@ impl Reply {
 
 /// A connection request for a new session.
 pub fn hello(timeout_ms: i32) -> ConnectRequest {
-    ConnectRequest {
-        protocol_version: 0,
-        last_zxid: Zxid::ZERO,
-        timeout: timeout_ms,
-        session: SessionId::NONE,
-        password: Some(vec![0; 16]),
-        read_only: Some(false),
-    }
+    ConnectRequest::new(timeout_ms)
 }
 
 /// A connection request that goes on with a session.
