@@ -138,40 +138,17 @@ pub fn request(op: OpCode, session: SessionId, zxid: i64, error: i32, took_micro
 pub fn commit(last: Zxid, took_micros: u64) {
     let Some(t) = TRACER.get() else { return };
     let Some((trace, parent)) = t.of(last) else { return };
-    let attributes = vec![KeyValue::new("zookeeper.zxid", last.to_string())];
     let span = SpanId::from(rand::random::<u64>());
-    t.end(
-        Ended {
-            name: "commit",
-            kind: SpanKind::Internal,
-            trace,
-            span,
-            parent,
-            status: Status::Unset,
-            attributes,
-        },
-        took_micros,
-    );
+    let zxid = KeyValue::new("zookeeper.zxid", last.to_string());
+    t.end(Ended::own("commit", (trace, span, parent), zxid), took_micros);
 }
 
 /// The member knows its leader. `role` is its part now.
 pub fn election(role: &str, took_micros: u64) {
     let Some(t) = TRACER.get() else { return };
     let (trace, span) = chance();
-    let attributes = vec![KeyValue::new("zookeeper.role", role.to_owned())];
-    let parent = SpanId::INVALID;
-    t.end(
-        Ended {
-            name: "election",
-            kind: SpanKind::Internal,
-            trace,
-            span,
-            parent,
-            status: Status::Unset,
-            attributes,
-        },
-        took_micros,
-    );
+    let role = KeyValue::new("zookeeper.role", role.to_owned());
+    t.end(Ended::own("election", (trace, span, SpanId::INVALID), role), took_micros);
 }
 
 struct Ended {
@@ -182,6 +159,15 @@ struct Ended {
     parent: SpanId,
     status: Status,
     attributes: Vec<KeyValue>,
+}
+
+impl Ended {
+    /// What the server did by itself.
+    fn own(name: &'static str, ids: (TraceId, SpanId, SpanId), attribute: KeyValue) -> Self {
+        let (trace, span, parent) = ids;
+        let (kind, status) = (SpanKind::Internal, Status::Unset);
+        Self { name, kind, trace, span, parent, status, attributes: vec![attribute] }
+    }
 }
 
 impl Tracer {
