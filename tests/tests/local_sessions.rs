@@ -4,7 +4,7 @@
 //! `ZKD_LOCAL_ONLY=java,zkd,java;...` chooses compositions by hand.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use zk_proto::{ErrorCode, OpCode, SessionId};
@@ -76,19 +76,26 @@ fn counts(e: &Ensemble, i: usize) -> anyhow::Result<(f64, f64)> {
     Ok((of("local_sessions")?, of("global_sessions")?))
 }
 
-/// The last transaction. The leader may show it later than those who have heard of it.
+/// The last committed transaction, asked of a follower: it has a sync's answer behind all commits. A leader
+/// of the reference answers a sync of its own clients before it shows what others have heard of already.
 fn zxid(e: &Ensemble) -> anyhow::Result<i64> {
-    let mut c = Conn::open(e.addr(e.len() - 1), LONG)?;
+    let mut c = Conn::open(e.addr(0), LONG)?;
     c.sync("/")?;
     c.close()?;
-    e.zxid(e.len() - 1)
+    e.zxid(0)
 }
 
-/// All members show what the last one shows.
+/// All members show what is committed.
 fn settle(e: &Ensemble) -> anyhow::Result<()> {
+    let committed = zxid(e)?;
     for i in 0..e.len() {
         let reply = Conn::open(e.addr(i), LONG)?.sync("/")?;
         ensure!(reply.err == 0, "sync {}", reply.err);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while e.zxid(i)? < committed {
+            ensure!(Instant::now() < deadline, "member {} never shows {committed:x}", i + 1);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
     Ok(())
 }
@@ -229,7 +236,7 @@ fn expiry(e: &Ensemble) -> anyhow::Result<()> {
         loud.push(Conn::open(e.addr(i), 1)?);
     }
     let timeout = Duration::from_millis(u64::try_from(loud[0].timeout)?);
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     while started.elapsed() < 3 * timeout {
         for c in &mut loud {
             c.ping().context("a session that pings")?;
