@@ -772,7 +772,7 @@ fn one_that_is_not_trusted(authority: &Authority, flags: &[String]) -> anyhow::R
         let at = format!("localhost:{}", at.port());
         let (good, text) = tool(&refuses, &["status", &at])?;
         ensure!(!good && text.to_lowercase().contains(expected), "no {expected} in {text}");
-        let (good, text) = tool(&refuses, &["cli", "-server", &at, "-timeout", "3000", "get", "/"])?;
+        let (good, text) = tool(&refuses, &["cli", "-server", &at, "-timeout", "30000", "get", "/"])?;
         ensure!(!good && text.to_lowercase().contains(expected), "no {expected} in {text}");
         let (good, text) = tool(&takes, &["status", &at])?;
         ensure!(good, "{text}");
@@ -806,7 +806,7 @@ fn one_environment(flags: &[String], at: &str) -> anyhow::Result<()> {
         (with("zookeeper.ssl.trustStore.password", "hush-0"), "is the password right"),
     ];
     for (flags, expected) in refused {
-        let (good, text) = cli(&flags, &["-timeout", "5000", "get", "/mine"])?;
+        let (good, text) = cli(&flags, &["-timeout", "30000", "get", "/mine"])?;
         let text = text.replace("Insufficient permission", "NoAuth");
         ensure!(!good && text.contains(expected) && !text.contains("secret"), "no {expected} in {text}");
         ensure!(!text.contains("hush"), "a password in {text}");
