@@ -244,7 +244,7 @@ impl Pipeline {
             tracing::debug!(session = %who.session, zxid = %entry.header.zxid, op = op.name(), "{e}");
         }
         let zxid = entry.header.zxid;
-        let mut bytes = BytesMut::with_capacity(128);
+        let mut bytes = BytesMut::with_capacity(entry.size_hint());
         entry.encode(&mut bytes);
         self.outputs.push(Output::Append(LogRecord { zxid, bytes: bytes.freeze() }));
         self.stats.proposals += 1;

@@ -174,7 +174,7 @@ pub struct Pipeline {
     pub(crate) sessions: Sessions,
     pub(crate) flight: VecDeque<InFlight>,
     /// Each session's last write in `flight`. Only a leader fills it.
-    pub(crate) last_write: HashMap<SessionId, Zxid>,
+    pub(crate) last_write: HashMap<SessionId, Zxid, foldhash::quality::RandomState>,
     pub(crate) committed: Zxid,
     pub(crate) outputs: Vec<Output>,
     /// Connections that were told to close and have requests under way: one that
@@ -211,7 +211,7 @@ impl Pipeline {
             state: State::Idle,
             sessions: Sessions::new(config.tick_ms, config.first_session),
             flight: VecDeque::new(),
-            last_write: HashMap::new(),
+            last_write: HashMap::default(),
             committed: tree.last_zxid(),
             outputs: Vec::new(),
             closed: BTreeSet::new(),

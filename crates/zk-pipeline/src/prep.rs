@@ -6,15 +6,18 @@
 //! the digest that the tree will have is computed here, ahead of time.
 //! ref: PrepRequestProcessor; datatree.md 2 and 3.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::{Entry, EntryRef};
 use zk_proto::client::{CreateMode, CreateRequest, WriteRequest};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
 use zk_tree::owner::{self, OwnerKind};
-use zk_tree::{Node, Tree};
+use zk_tree::{Node, NodeContents, Tree};
 
 use crate::reconfig::{Ensemble, Reconfig};
 use crate::{Now, PipelineConfig};
@@ -163,7 +166,7 @@ struct Change {
 #[derive(Debug)]
 pub struct Prep {
     config: PipelineConfig,
-    overlay: HashMap<Arc<str>, Change>,
+    overlay: HashMap<Arc<str>, Change, RandomState>,
     /// Changes in order: to drop them when applied, and to find the ephemerals
     /// that a closing session will have.
     flight: VecDeque<(Zxid, Arc<str>)>,
@@ -174,8 +177,8 @@ pub struct Prep {
     ensemble: Option<Arc<dyn Ensemble>>,
     /// The reconfiguration in flight.
     reconfig: Option<Zxid>,
-    /// How to undo the multi that is being prepared.
-    undo: Option<Vec<(Arc<str>, Option<Change>)>>,
+    /// How to undo the request that is being prepared.
+    undo: Vec<(Arc<str>, Option<Change>)>,
     /// First components of the paths of writes that were refused because a quota is used up, until
     /// they are counted.
     pub(crate) over_quota: Vec<String>,
@@ -207,14 +210,14 @@ pub struct Asker<'a> {
 }
 
 /// What a check or a change sees of a node.
-struct View<'a> {
+struct View<'p, 't> {
     stat: StatPersisted,
     children: usize,
-    pending: Option<&'a Pending>,
-    node: Option<Node<'a>>,
+    pending: Option<&'p Pending>,
+    node: Option<NodeContents<'t>>,
 }
 
-impl<'a> View<'a> {
+impl<'a, 't: 'a> View<'a, 't> {
     fn acl(&self) -> &'a [Acl] {
         match (self.pending.and_then(|p| p.acl.as_deref()), self.node) {
             (Some(acl), _) => acl,
@@ -237,13 +240,13 @@ impl Prep {
     pub fn new(config: PipelineConfig, tree: &Tree, last: Zxid) -> Self {
         Self {
             config,
-            overlay: HashMap::new(),
+            overlay: HashMap::default(),
             flight: VecDeque::new(),
             digest: tree.digest(),
             last,
             ensemble: None,
             reconfig: None,
-            undo: None,
+            undo: Vec::new(),
             over_quota: Vec::new(),
         }
     }
@@ -263,8 +266,10 @@ impl Prep {
         self.reconfig = self.reconfig.filter(|z| *z > zxid);
         while self.flight.front().is_some_and(|(z, _)| *z <= zxid) {
             let (z, path) = self.flight.pop_front().expect("front was there");
-            if self.overlay.get(&path).is_some_and(|c| c.zxid == z) {
-                self.overlay.remove(&path);
+            if let Entry::Occupied(change) = self.overlay.entry(path)
+                && change.get().zxid == z
+            {
+                change.remove();
             }
         }
     }
@@ -283,12 +288,11 @@ impl Prep {
         let op = request.as_ref().map_or(OpCode::Error, |r| r.op());
         let mut header =
             TxnHeader { session: who.session, cxid: who.cxid, zxid: self.last, time: now.wall, op };
-        self.undo = Some(Vec::new());
+        self.undo.clear();
         let before = self.digest;
         let done = request.and_then(|request| self.request(tree, who, &header, request));
         match done {
             Ok(txn) => {
-                self.undo = None;
                 // Behind a record of no bytes a digest would be read as the record.
                 let bare = matches!(txn, Txn::CloseSession { paths: None });
                 let digest = (self.config.digest && !bare)
@@ -305,7 +309,7 @@ impl Prep {
     }
 
     fn roll_back(&mut self, digest: u64) {
-        for (path, old) in self.undo.take().unwrap_or_default().into_iter().rev() {
+        while let Some((path, old)) = self.undo.pop() {
             self.flight.pop_back();
             match old {
                 Some(c) => self.overlay.insert(path, c),
@@ -338,7 +342,8 @@ impl Prep {
                 let (children, data) = (view.children, view.pending.and_then(|p| p.data.clone()));
                 let digest = self.digest_of(path, view.data(), &stat);
                 let list = acl.to_vec();
-                self.put(tree, path, h.zxid, Pending { stat, children, acl: Some(acl), data, digest });
+                let node = view.node;
+                self.put(path, h.zxid, node, Pending { stat, children, acl: Some(acl), data, digest });
                 Ok(Txn::SetAcl { path: path.to_owned(), acl: Some(list), version })
             }
             WriteRequest::Reconfig { joining, leaving, members, base } => {
@@ -375,8 +380,9 @@ impl Prep {
         let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
         let digest = self.digest_of(path, data.as_deref(), &stat);
         let acl = view.pending.and_then(|p| p.acl.clone());
+        let node = view.node;
         let pending = Pending { stat, children: view.children, acl, data: Some(data.clone()), digest };
-        self.put(tree, path, h.zxid, pending);
+        self.put(path, h.zxid, node, pending);
         self.reconfig = Some(h.zxid);
         Ok(Txn::SetData { path: path.to_owned(), data, version })
     }
@@ -402,9 +408,9 @@ impl Prep {
                 let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
                 let digest = self.digest_of(path, data.as_deref(), &stat);
                 let acl = view.pending.and_then(|p| p.acl.clone());
-                let children = view.children;
+                let (children, node) = (view.children, view.node);
                 let pending = Pending { stat, children, acl, data: Some(data.clone()), digest };
-                self.put(tree, path, h.zxid, pending);
+                self.put(path, h.zxid, node, pending);
                 Ok(Txn::SetData { path: path.to_owned(), data: data.clone(), version })
             }
             WriteRequest::Check { path, version } => {
@@ -489,7 +495,8 @@ impl Prep {
         let data = Some(c.data.clone());
         let acl: Arc<[Acl]> = acl.into();
         let list = acl.to_vec();
-        self.put(tree, &full, h.zxid, Pending { stat, children: 0, acl: Some(acl), data, digest });
+        // What is not to be seen is in the tree only if it was deleted in flight, which is found there.
+        self.put(&full, h.zxid, None, Pending { stat, children: 0, acl: Some(acl), data, digest });
         Ok(Txn::Create(CreateTxn {
             path: full,
             data: c.data.clone(),
@@ -609,11 +616,12 @@ impl Prep {
             let children = parent.children.saturating_sub(1);
             self.change_stat(tree, parent_path, zxid, stat, children);
         }
-        self.record(tree, node, Change { zxid, node: None });
+        let is = tree.get(node).map(Node::contents);
+        self.record(node, is, Change { zxid, node: None });
     }
 
     /// The node as it will be.
-    fn view<'a>(&'a self, tree: &'a Tree, path: &str) -> Result<View<'a>, RequestError> {
+    fn view<'p, 't>(&'p self, tree: &'t Tree, path: &str) -> Result<View<'p, 't>, RequestError> {
         let no_node = || RequestError::NoNode(path.to_owned());
         let key = if path.is_empty() { "/" } else { path };
         let pending = match self.overlay.get(key) {
@@ -622,11 +630,12 @@ impl Prep {
             None => None,
         };
         // A pending node that replaces a deleted one has list and data of its own.
-        let node = tree.get(key);
-        match (pending, node) {
-            (Some(p), node) => Ok(View { stat: p.stat, children: p.children, pending: Some(p), node }),
-            (None, Some(n)) => {
-                Ok(View { stat: n.persisted(), children: n.num_children(), pending: None, node })
+        let found = tree.get(key);
+        let node = found.map(Node::contents);
+        match (pending, found.zip(node)) {
+            (Some(p), _) => Ok(View { stat: p.stat, children: p.children, pending: Some(p), node }),
+            (None, Some((n, is))) => {
+                Ok(View { stat: *is.stat(), children: n.num_children(), pending: None, node })
             }
             (None, None) => Err(no_node()),
         }
@@ -639,40 +648,50 @@ impl Prep {
             Some(p) => (p.acl.clone(), p.data.clone()),
             None => (None, None),
         };
-        self.put(tree, path, zxid, Pending { stat, children, acl, data, digest });
+        let node = view.node;
+        self.put(path, zxid, node, Pending { stat, children, acl, data, digest });
     }
 
-    fn put(&mut self, tree: &Tree, path: &str, zxid: Zxid, node: Pending) {
-        self.record(tree, path, Change { zxid, node: Some(node) });
+    fn put(&mut self, path: &str, zxid: Zxid, is: Option<NodeContents<'_>>, will: Pending) {
+        self.record(path, is, Change { zxid, node: Some(will) });
     }
 
-    /// Takes a change into the overlay and into the digest.
-    fn record(&mut self, tree: &Tree, path: &str, change: Change) {
-        if self.config.digest && zk_tree::counts_in_digest(path) {
-            let old = match self.overlay.get(path) {
-                Some(c) => c.node.as_ref().map(|p| p.digest),
-                None => tree.get(path).map(Node::digest),
-            };
-            let new = change.node.as_ref().map(|p| p.digest);
-            self.digest =
-                self.digest.wrapping_sub(old.unwrap_or(0).into()).wrapping_add(new.unwrap_or(0).into());
-        }
-        let key: Arc<str> = match self.overlay.get_key_value(path) {
-            Some((key, _)) => key.clone(),
-            None => path.into(),
+    /// Takes a change into the overlay and into the digest. `is`: what the tree has there, if nothing
+    /// in flight has changed it.
+    fn record(&mut self, path: &str, is: Option<NodeContents<'_>>, change: Change) {
+        let counts = self.config.digest && zk_tree::counts_in_digest(path);
+        let (zxid, digest) = (change.zxid, change.node.as_ref().map_or(0, |p| p.digest));
+        let (key, old, old_digest) = match self.overlay.entry_ref(path) {
+            EntryRef::Occupied(mut entry) => {
+                let old = entry.insert(change);
+                let digest = old.node.as_ref().map_or(0, |p| p.digest);
+                (entry.key().clone(), Some(old), digest)
+            }
+            EntryRef::Vacant(entry) => {
+                let digest = is.filter(|_| counts).map_or(0, |is| is.digest(path));
+                let key: Arc<str> = path.into();
+                entry.insert_with_key(key.clone(), change);
+                (key, None, digest)
+            }
         };
-        self.flight.push_back((change.zxid, key.clone()));
-        let old = self.overlay.insert(key.clone(), change);
-        if let Some(undo) = &mut self.undo {
-            undo.push((key, old));
+        if counts {
+            self.digest = self.digest.wrapping_sub(old_digest.into()).wrapping_add(digest.into());
         }
+        self.flight.push_back((zxid, key.clone()));
+        self.undo.push((key, old));
     }
 
     fn digest_of(&self, path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
         if self.config.digest { zk_tree::node_digest(path, data, stat) } else { 0 }
     }
 
-    fn allow(&self, view: &View<'_>, wanted: Perms, who: Asker<'_>, path: &str) -> Result<(), RequestError> {
+    fn allow(
+        &self,
+        view: &View<'_, '_>,
+        wanted: Perms,
+        who: Asker<'_>,
+        path: &str,
+    ) -> Result<(), RequestError> {
         if self.config.policy.allows(view.acl(), wanted, who.ids) {
             Ok(())
         } else {

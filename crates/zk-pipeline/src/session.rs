@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use foldhash::quality::RandomState;
 use zk_proto::SessionId;
 
 use crate::{ConnId, LinkRef};
@@ -61,7 +62,7 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Sessions {
     tick: u64,
-    live: HashMap<SessionId, Live>,
+    live: HashMap<SessionId, Live, RandomState>,
     buckets: BTreeMap<u64, BTreeSet<SessionId>>,
     next: SessionId,
     /// Whether sessions that all members know expire here.
@@ -74,7 +75,13 @@ const NEVER: u64 = u64::MAX;
 impl Sessions {
     /// No sessions; buckets of `tick` ms; ids from `first`.
     pub fn new(tick: u64, first: SessionId) -> Self {
-        Self { tick: tick.max(1), live: HashMap::new(), buckets: BTreeMap::new(), next: first, timed: true }
+        Self {
+            tick: tick.max(1),
+            live: HashMap::default(),
+            buckets: BTreeMap::new(),
+            next: first,
+            timed: true,
+        }
     }
 
     /// Starts over with `sessions`, whose owners are unknown. They expire as if they had

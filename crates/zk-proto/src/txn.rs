@@ -168,6 +168,11 @@ impl LogEntry {
         Ok(Self { header, txn, digest })
     }
 
+    /// About as many bytes as it takes, for room that needs not to grow.
+    pub fn size_hint(&self) -> usize {
+        44 + self.txn.size_hint()
+    }
+
     /// Writes header, record and digest. ref: Util.marshallTxnEntry.
     pub fn encode<B: BufMut>(&self, out: &mut B) {
         let mut w = Writer::new(out);
@@ -181,6 +186,20 @@ impl LogEntry {
 }
 
 impl Txn {
+    fn size_hint(&self) -> usize {
+        let len = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
+        match self {
+            Self::CreateSession { .. } | Self::CloseSession { paths: None } | Self::Error { .. } => 4,
+            Self::CloseSession { paths: Some(paths) } => 4 + paths.iter().map(|p| 4 + p.len()).sum::<usize>(),
+            Self::Create(c) => 64 + c.path.len() + len(&c.data),
+            Self::Delete { path } => 4 + path.len(),
+            Self::SetData { path, data, .. } => 12 + path.len() + len(data),
+            Self::SetAcl { path, .. } => 64 + path.len(),
+            Self::Check { path, .. } => 8 + path.len(),
+            Self::Multi(subs) => 4 + subs.iter().map(|s| 8 + s.txn.size_hint()).sum::<usize>(),
+        }
+    }
+
     /// Reads the record of a transaction of type `op`.
     pub fn read(op: OpCode, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Self::read_at(op, r, true)
@@ -244,12 +263,15 @@ impl Txn {
                 w.int(*version);
             }
             Self::Error { err } => w.int(*err),
-            Self::Multi(subs) => w.vector(Some(subs), |w, s| {
+            Self::Multi(subs) => {
                 let mut record = Vec::new();
-                s.txn.write(s.op, &mut Writer::new(&mut record));
-                w.int(s.op.to_i32());
-                w.buffer(Some(&record));
-            }),
+                w.vector(Some(subs), |w, s| {
+                    record.clear();
+                    s.txn.write(s.op, &mut Writer::new(&mut record));
+                    w.int(s.op.to_i32());
+                    w.buffer(Some(&record));
+                });
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The core: the thread that owns the member's state machine and alone writes the tree.
+//! The core: it owns the member's state machine and alone writes the tree. Its threads are `crew`'s.
 //! Its order of work stands in [`zk_node`], "The host's duties".
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never, select};
+use crossbeam_channel::{Receiver, never};
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::oneshot;
 use zab::config::EnsembleConfig;
@@ -21,7 +21,7 @@ use zk_proto::{PeerId, Reader, SessionId, Zxid};
 use zk_storage::StorageConfig;
 use zk_tree::{Effects, Touched, Tree};
 
-use crate::disk::{LogHandle, MirrorHandle, give_up};
+use crate::disk::{Log, LogHandle, MirrorHandle, give_up};
 use crate::learners::Learners;
 use crate::member::Member;
 use crate::meters::{CoreMeters, Meters};
@@ -33,8 +33,8 @@ use crate::{clock, limits};
 /// What the core is told besides requests.
 #[derive(Debug)]
 pub enum Control {
-    /// The log is durable further than before.
-    Synced,
+    /// The log is durable further than before, or there is something else to wait for.
+    LookAgain,
     /// Where the log has what a learner has.
     LogSpan(LinkId, LogSpan),
     /// Somebody wants to know; the sessions one by one only if it is said.
@@ -201,7 +201,8 @@ pub struct Core {
     shared: Arc<Shared>,
     node: Node,
     inputs: Receiver<Vec<Input>>,
-    control: Receiver<Control>,
+    /// What is being waited for.
+    awaited: Option<Awaited>,
     log: LogHandle,
     mirror: MirrorHandle,
     /// What makes it a member of an ensemble.
@@ -237,11 +238,35 @@ pub struct Core {
 }
 
 /// What a wait ended with.
-enum Event {
+#[derive(Debug)]
+pub enum Event {
+    /// There was none yet.
+    Start,
+    /// A worker's requests.
     Inputs(Vec<Input>),
+    /// Another member's word.
     Peer(PeerEvent),
+    /// Something else.
     Control(Control),
+    /// The deadline, or nothing.
     Time,
+}
+
+/// What whoever waits for events waits for, besides other members and control.
+#[derive(Debug, Clone, Copy)]
+pub struct Awaited {
+    /// When to wake up at the latest; monotonic ms.
+    pub deadline: Option<u64>,
+    /// Whether requests may come.
+    pub inputs: bool,
+}
+
+impl Awaited {
+    /// Whether who waits for the other one would wake up too late.
+    fn is_before(self, other: Self) -> bool {
+        self.inputs && !other.inputs
+            || self.deadline.is_some_and(|d| other.deadline.is_none_or(|other| d < other))
+    }
 }
 
 impl Core {
@@ -250,7 +275,6 @@ impl Core {
         shared: Arc<Shared>,
         node: Node,
         inputs: Receiver<Vec<Input>>,
-        control: Receiver<Control>,
         disk: (LogHandle, MirrorHandle),
         role: Result<(Member, Touched), Alone>,
     ) -> Self {
@@ -275,7 +299,7 @@ impl Core {
             shared,
             node,
             inputs,
-            control,
+            awaited: None,
             log: disk.0,
             mirror: disk.1,
             member,
@@ -297,57 +321,73 @@ impl Core {
         }
     }
 
-    /// Works until it is told to stop, then brings everything to the disk.
-    pub fn run(mut self) {
-        self.outputs(clock::now());
-        loop {
-            self.work(clock::now());
-            let event = self.wait();
-            let now = clock::now();
-            match event {
-                Event::Inputs(batch) => self.take_inputs(now, batch),
-                Event::Peer(event) => self.take_peers(now, event),
-                Event::Control(Control::Synced) | Event::Time => {}
-                Event::Control(Control::LogSpan(link, span)) => {
-                    self.hand_in(now, zk_node::Input::LogSpan { link, span });
-                }
-                Event::Control(Control::Report { sessions, reply }) => {
-                    drop(reply.send(self.report(sessions)));
-                }
-                Event::Control(Control::Snapshot(reply)) => self.snapshot(now, reply),
-                Event::Control(Control::Restore(tree, reply)) => self.restore(now, *tree, reply),
-                Event::Control(Control::HandOver) => self.hand_in(now, zk_node::Input::HandOver),
-                Event::Control(Control::Leave(reply)) => {
-                    self.leaving = Some(reply);
-                    self.hand_in(now, zk_node::Input::Leave);
-                }
-                Event::Control(Control::Stop) => return self.finish(),
+    /// Does what an event asks for and all that follows from it. To be called by the one thread that waits for
+    /// events. False: it was told to stop, and everything is on the disk.
+    pub fn turn(&mut self, event: Event) -> bool {
+        self.awaited = None;
+        let now = clock::now();
+        match event {
+            Event::Start => self.outputs(now),
+            Event::Inputs(batch) => self.take_inputs(now, batch),
+            Event::Peer(event) => self.take_peers(now, event),
+            Event::Control(Control::LookAgain) | Event::Time => {}
+            Event::Control(Control::LogSpan(link, span)) => {
+                self.hand_in(now, zk_node::Input::LogSpan { link, span });
             }
-            self.synced(now);
-            self.tick(now);
-            self.mirror_if_room();
-            self.roles.changed(self.node.mode(), now.mono, &self.meters.core);
+            Event::Control(Control::Report { sessions, reply }) => {
+                drop(reply.send(self.report(sessions)));
+            }
+            Event::Control(Control::Snapshot(reply)) => self.snapshot(now, reply),
+            Event::Control(Control::Restore(tree, reply)) => self.restore(now, *tree, reply),
+            Event::Control(Control::HandOver) => self.hand_in(now, zk_node::Input::HandOver),
+            Event::Control(Control::Leave(reply)) => {
+                self.leaving = Some(reply);
+                self.hand_in(now, zk_node::Input::Leave);
+            }
+            Event::Control(Control::Stop) => {
+                self.finish();
+                return false;
+            }
         }
+        self.synced(now);
+        self.tick(now);
+        self.go_on(now);
+        true
     }
 
-    fn wait(&self) -> Event {
-        let nothing = never();
-        let no_peers = never();
-        let inputs = if self.has_room() { &self.inputs } else { &nothing };
-        let peers = self.member.as_ref().map_or(&no_peers, |m| &m.events);
-        let now = clock::mono();
+    /// The same for a thread that does not wait for events, after it has written the log. True: who waits
+    /// for them must wait for something else now.
+    pub fn written(&mut self) -> bool {
+        let now = clock::now();
+        self.synced(now);
+        self.go_on(now);
+        self.awaited.is_some_and(|before| self.awaits().is_before(before))
+    }
+
+    fn go_on(&mut self, now: Now) {
+        self.mirror_if_room();
+        self.roles.changed(self.node.mode(), now.mono, &self.meters.core);
+        self.work(clock::now());
+    }
+
+    /// What to wait for now.
+    pub fn wait(&mut self) -> Awaited {
+        *self.awaited.insert(self.awaits())
+    }
+
+    fn awaits(&self) -> Awaited {
         let deadline = [self.node.deadline(), self.held_since.map(|at| at + limits::HELD_MS)];
-        let timeout = deadline
-            .into_iter()
-            .flatten()
-            .min()
-            .map_or(Duration::from_secs(1), |d| Duration::from_millis(d.saturating_sub(now)));
-        select! {
-            recv(inputs) -> batch => batch.map_or(Event::Time, Event::Inputs),
-            recv(peers) -> event => event.map_or(Event::Time, Event::Peer),
-            recv(self.control) -> message => message.map_or(Event::Time, Event::Control),
-            default(timeout) => Event::Time,
-        }
+        Awaited { deadline: deadline.into_iter().flatten().min(), inputs: self.has_room() }
+    }
+
+    /// The log that its records go to.
+    pub fn log(&self) -> Arc<Log> {
+        self.log.shared()
+    }
+
+    /// What the other members say.
+    pub fn peer_events(&self) -> Receiver<PeerEvent> {
+        self.member.as_ref().map_or_else(never, |m| m.events.clone())
     }
 
     fn has_room(&self) -> bool {
@@ -419,28 +459,16 @@ impl Core {
         }
     }
 
-    /// Everything to the log, which may have to be waited for, and the rest of the outputs.
-    fn flush_to_log(&mut self) {
-        self.log.append(std::mem::take(&mut self.records));
-        self.flush_outputs();
-    }
-
-    /// Records to the log, messages to the workers and to the other members. While the disk
-    /// is so slow that the log's queue is full, records wait here: the other members are
-    /// answered all the same.
+    /// Records to the log, messages to the workers and to the other members.
     fn flush_outputs(&mut self) {
-        if !self.records.is_empty() {
-            self.records = match self.unsynced_bytes > limits::UNSYNCED_BYTES {
-                true => {
-                    self.log.append(std::mem::take(&mut self.records));
-                    Vec::new()
-                }
-                false => self.log.offer(std::mem::take(&mut self.records)),
-            };
-        }
+        self.log.append(std::mem::take(&mut self.records));
         self.deliver();
         if let Some(member) = &mut self.member {
             member.flush();
+        }
+        // Clients wait in their sockets before it comes to this, but other members' records come as they come.
+        if self.unsynced_bytes > 2 * limits::UNSYNCED_BYTES {
+            self.log.sync();
         }
     }
 
@@ -451,8 +479,8 @@ impl Core {
             Output::Append(records) => self.append(records),
             Output::AppendSync(records) => {
                 self.append(records);
-                self.flush_to_log();
-                self.log.wait();
+                self.flush_outputs();
+                self.log.sync();
             }
             Output::ApplyCommitted { settled } => {
                 self.apply_all(now);
@@ -491,7 +519,7 @@ impl Core {
             Output::Truncate { to, reload } => self.truncate(now, to, reload),
             Output::InstallSnapshot { zxid } => {
                 self.apply_all(now);
-                self.flush_to_log();
+                self.flush_outputs();
                 let member = self.member.as_mut().expect("only a member gets a snapshot");
                 let tree = member.take_snapshot(zxid);
                 self.held_back = None;
@@ -500,7 +528,7 @@ impl Core {
             Output::Reload => self.reload(),
             Output::Persist => {
                 self.apply_all(now);
-                self.flush_to_log();
+                self.flush_outputs();
                 let member = self.member.as_mut().expect("only a member gets a snapshot");
                 member.persist(&self.shared, &mut self.log, &mut self.mirror);
                 self.held_back = None;
@@ -517,7 +545,7 @@ impl Core {
             }
             other => {
                 // A packet must not overtake the record that it speaks of on its way to the
-                // log's thread, but it need not wait for it either.
+                // log, but it need not wait for it either.
                 let member = self.member.as_mut().expect("only a member has peers");
                 member.perform(other, &self.shared, &self.log);
             }
@@ -549,7 +577,7 @@ impl Core {
         let (storage, mut pipeline) = (alone.storage.clone(), alone.pipeline.clone());
         self.tell_serving(Serving::No);
         self.apply_all(now);
-        self.flush_to_log();
+        self.flush_outputs();
         self.log.stop();
         self.synced(now);
         self.work(now);
@@ -559,7 +587,7 @@ impl Core {
         let (writer, mirror) =
             zk_storage::install(&storage, old, &tree, &mut |_| {}).unwrap_or_else(|e| give_up(&e));
         self.mirror.restart(mirror);
-        self.log.restart(writer, zxid, self.shared.control.clone());
+        self.log.restart(writer, zxid);
         // Ids that this process has given away are not given away again.
         pipeline.first_session = first_session(1);
         self.node = Node::alone(pipeline, &tree, now);
@@ -576,7 +604,7 @@ impl Core {
 
     fn truncate(&mut self, now: Now, to: Zxid, reload: bool) {
         self.apply_all(now);
-        self.flush_to_log();
+        self.flush_outputs();
         let member = self.member.as_mut().expect("only a member truncates");
         match member.truncate(to, reload, &self.shared, &mut self.log, &mut self.mirror) {
             Ok(rewound) => {
@@ -596,7 +624,7 @@ impl Core {
 
     /// Back to what the disk has.
     fn reload(&mut self) {
-        self.flush_to_log();
+        self.flush_outputs();
         let member = self.member.as_mut().expect("only a member gets a snapshot");
         let r = member.reload(&mut self.log, &mut self.mirror);
         member.restart(r.writer, r.last_zxid, r.mirror, &mut self.log, &mut self.mirror);
@@ -1010,12 +1038,12 @@ impl Core {
     }
 
     /// Everything that was asked becomes durable, is applied and mirrored.
-    fn finish(mut self) {
+    fn finish(&mut self) {
         let now = clock::now();
         while let Ok(batch) = self.inputs.try_recv() {
             self.take_inputs(now, batch);
         }
-        self.flush_to_log();
+        self.flush_outputs();
         self.log.stop();
         self.synced(now);
         self.work(now);

@@ -1,4 +1,4 @@
-//! The threads of the disk: the log, and the mirror behind it.
+//! The disk: the log, which the core's threads write, and the mirror behind it with its thread.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::{Mutex, MutexGuard};
 use zab::history::Record;
 use zk_proto::Zxid;
 use zk_storage::{Compression, LogWriter, Mirror, MirrorBatch, MirrorReader, StorageConfig, StorageError};
 use zk_tree::{Touched, Tree};
 
-use crate::core_loop::Control;
 use crate::limits;
 use crate::meters::Meters;
 
@@ -35,15 +34,22 @@ fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'stati
 /// The log as the core sees it.
 #[derive(Debug)]
 pub struct LogHandle {
-    records: Option<Sender<Queued>>,
+    log: Arc<Log>,
     /// The last one handed over.
     last: Zxid,
-    durable: Arc<AtomicI64>,
-    watch: Watch,
-    thread: Option<JoinHandle<()>>,
 }
 
-/// Records on their way to the log's thread.
+/// The log as the threads see it that write it: whoever holds the writer does.
+#[derive(Debug)]
+pub struct Log {
+    queue: Mutex<Vec<Queued>>,
+    /// `None`: it was stopped.
+    writer: Mutex<Option<LogWriter>>,
+    durable: Arc<AtomicI64>,
+    watch: Watch,
+}
+
+/// Records on their way to the log.
 #[derive(Debug)]
 struct Queued {
     /// Since when.
@@ -51,13 +57,7 @@ struct Queued {
     records: Vec<Record>,
 }
 
-impl Queued {
-    fn now(records: Vec<Record>) -> Self {
-        Self { at: Instant::now(), records }
-    }
-}
-
-/// Who looks at the log's thread from outside.
+/// Who looks at the log from outside.
 #[derive(Debug, Clone)]
 pub struct Watch {
     /// Where it measures.
@@ -67,119 +67,104 @@ pub struct Watch {
 }
 
 impl LogHandle {
-    /// Starts the log's thread behind `last`.
-    pub fn start(writer: LogWriter, last: Zxid, control: Sender<Control>, watch: Watch) -> Self {
-        let (records, queue) = bounded(limits::LOG_BATCHES);
-        let durable = Arc::new(AtomicI64::new(last.0));
-        let (shared, seen) = (Arc::clone(&durable), watch.clone());
-        let thread = spawn("log", move || write_log(writer, &queue, &shared, &control, &seen));
-        Self { records: Some(records), last, durable, watch, thread: Some(thread) }
+    /// A log that goes on behind `last`.
+    pub fn new(writer: LogWriter, last: Zxid, watch: Watch) -> Self {
+        let log = Log {
+            queue: Mutex::default(),
+            writer: Mutex::new(Some(writer)),
+            durable: Arc::new(AtomicI64::new(last.0)),
+            watch,
+        };
+        Self { log: Arc::new(log), last }
     }
 
     /// Goes on behind `last` after [`LogHandle::stop`].
-    pub fn restart(&mut self, writer: LogWriter, last: Zxid, control: Sender<Control>) {
-        *self = Self::start(writer, last, control, self.watch.clone());
+    pub fn restart(&mut self, writer: LogWriter, last: Zxid) {
+        *self = Self::new(writer, last, self.log.watch.clone());
     }
 
-    /// Hands records over. Waits while [`limits::LOG_BATCHES`] are not taken.
+    /// For who writes it.
+    pub fn shared(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
+    }
+
+    /// Hands records over, to be written by whoever writes the log next. Waits for nobody.
     pub fn append(&mut self, records: Vec<Record>) {
         let Some(last) = records.last() else { return };
         self.last = last.zxid;
-        let queue = self.records.as_ref().expect("nothing is appended after the stop");
-        queue.send(Queued::now(records)).expect("the log's thread ends only after its queue is closed");
-    }
-
-    /// Hands records over if there is room, else gives them back.
-    pub fn offer(&mut self, records: Vec<Record>) -> Vec<Record> {
-        let Some(last) = records.last().map(|r| r.zxid) else { return records };
-        let queue = self.records.as_ref().expect("nothing is appended after the stop");
-        match queue.try_send(Queued::now(records)) {
-            Ok(()) => {
-                self.last = last;
-                Vec::new()
-            }
-            Err(TrySendError::Full(queued)) => queued.records,
-            Err(TrySendError::Disconnected(_)) => {
-                unreachable!("the log's thread ends only after its queue is closed")
-            }
-        }
+        self.log.queue.lock().push(Queued { at: Instant::now(), records });
     }
 
     /// Up to which zxid the log is durable.
     pub fn durable(&self) -> Zxid {
-        Zxid(self.durable.load(Ordering::Acquire))
+        Zxid(self.log.durable.load(Ordering::Acquire))
     }
 
     /// The same for who watches from another thread.
     pub fn durable_mark(&self) -> Arc<AtomicI64> {
-        Arc::clone(&self.durable)
+        Arc::clone(&self.log.durable)
     }
 
-    /// Waits until everything that was handed over is durable.
-    pub fn wait(&self) {
-        while self.durable() < self.last {
-            std::thread::sleep(Duration::from_micros(100));
-        }
+    /// Makes everything durable that was handed over.
+    pub fn sync(&self) {
+        self.log.write(&mut self.log.writer.lock());
+        assert!(self.durable() >= self.last, "everything was written");
     }
 
-    /// Waits until everything is durable, and ends the thread.
+    /// The same, and nothing more is written.
     pub fn stop(&mut self) {
-        self.records = None;
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("a panic aborts the process");
-        }
+        self.sync();
+        *self.log.writer.lock() = None;
     }
 }
 
-/// What gathered during a sync is written with the next one. There is no timer.
-fn write_log(
-    mut writer: LogWriter,
-    queue: &Receiver<Queued>,
-    durable: &AtomicI64,
-    control: &Sender<Control>,
-    watch: &Watch,
-) {
-    let meters = &watch.meters.log;
-    let mut whole = Vec::new();
-    while let Ok(first) = queue.recv() {
-        let begun = Instant::now();
-        meters.queue.record(queue.len() as u64);
-        let (mut records, mut bytes) = (0, 0);
-        let mut batch = first;
-        let last = loop {
-            let mut last = None;
+impl Log {
+    /// The place of who writes, if there is something to write and nobody does. Who hands over and finds
+    /// it taken may go: whoever has it asks again after letting go of it.
+    pub fn claim(&self) -> Option<MutexGuard<'_, Option<LogWriter>>> {
+        if self.queue.lock().is_empty() {
+            return None;
+        }
+        self.writer.try_lock()
+    }
+
+    /// Writes what has gathered and syncs once. There is no timer.
+    pub fn write(&self, writer: &mut Option<LogWriter>) {
+        let batches = std::mem::take(&mut *self.queue.lock());
+        if batches.is_empty() {
+            return;
+        }
+        let writer = writer.as_mut().expect("nothing is appended after the stop");
+        let (begun, meters) = (Instant::now(), &self.watch.meters.log);
+        let (mut last, mut records, mut bytes) = (None, 0, 0);
+        for batch in &batches {
             let n = batch.records.len() as u64;
             meters.queued.time_of_many(begun.saturating_duration_since(batch.at), n);
-            whole.push((batch.at, n));
             for record in &batch.records {
                 writer.append(record.zxid, &record.bytes).unwrap_or_else(|e| give_up(&e));
                 last = Some(record.zxid);
-                records += 1;
                 bytes += record.bytes.len() as u64;
             }
-            match queue.try_recv() {
-                Ok(next) => batch = next,
-                Err(_) => break last,
-            }
-        };
+            records += n;
+        }
         let written = begun.elapsed();
         let synced = writer.sync().unwrap_or_else(|e| give_up(&e));
         let flushed = begun.elapsed();
         assert!(last.is_none_or(|last| last == synced), "a sync covers what was appended");
-        durable.store(synced.0, Ordering::Release);
-        // If the queue is full the core is about to look anyway.
-        let _ = control.try_send(Control::Synced);
+        self.durable.store(synced.0, Ordering::Release);
         let sync = flushed - written;
         meters.write.time(written);
         meters.sync.time(sync);
         meters.flush.time(flushed);
-        for (at, n) in whole.drain(..) {
-            meters.queued_and_flushed.time_of_many((begun + flushed).saturating_duration_since(at), n);
+        for batch in &batches {
+            let n = batch.records.len() as u64;
+            meters.queued_and_flushed.time_of_many((begun + flushed).saturating_duration_since(batch.at), n);
         }
+        meters.queue.record(batches.len() as u64 - 1);
         meters.batch.record(records);
         meters.records.add(records);
         meters.bytes.add(bytes);
-        meters.slow.add(u64::from(sync > watch.slow));
+        meters.slow.add(u64::from(sync > self.watch.slow));
     }
 }
 

@@ -7,13 +7,13 @@
 //! | main: signals, listener | [`server`], `accept` |
 //! | W workers | `worker`, `conn` |
 //! | tls: handshakes of clients | [`tls`] |
-//! | core | `core_loop` |
-//! | log, mirror | `disk` |
+//! | core-0, core-1 | `crew`, `core_loop`; the log: `disk` |
+//! | mirror | `disk` |
 //! | peer | [`peer`] |
 //! | admin: HTTP | `admin_http` |
 //!
 //! Modules in reading order: [`server`], `early`, `accept`, `worker`, `conn`, `frames`, `sasl`,
-//! [`tls`], `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`,
+//! [`tls`], `crew`, `core_loop`, `disk`, `recovery`, `collect`, `words`, `admin_http`, `backup`, [`peer`], `member`, `ensemble`,
 //! `dynamic`, then what they share: `shared`, `live`, [`audit`], [`logs`], `inbox`, `throttle`, `stats`, `meters`,
 //! `clock`, [`limits`]; with the feature `otel` also `trace`.
 //!
@@ -28,6 +28,7 @@ mod clock;
 mod collect;
 mod conn;
 mod core_loop;
+mod crew;
 mod disk;
 mod dynamic;
 mod early;

@@ -53,10 +53,6 @@ pub const CORE_OUTSTANDING: usize = 100_000;
 /// nothing new.
 pub const UNSYNCED_BYTES: usize = 64 * MIB;
 
-/// Batches on their way to the log thread; what comes beyond becomes one batch. The bytes
-/// are bounded by [`UNSYNCED_BYTES`].
-pub const LOG_BATCHES: usize = 1024;
-
 /// Requests to the core for its state, and wake-ups. Only words and the log
 /// thread send them.
 pub const CONTROL: usize = 64;
@@ -73,7 +69,7 @@ pub const MIRROR_BATCHES: usize = 4096;
 
 /// Pause of the mirror between two writes: the batches that gather cost one
 /// wake-up, and what several of them change is written once.
-pub const MIRROR_PAUSE: Duration = Duration::from_millis(10);
+pub const MIRROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long one application of committed transactions may hold the tree's write
 /// lock: readers wait for it.

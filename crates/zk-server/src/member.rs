@@ -506,7 +506,7 @@ impl Member {
                 Err(e) if asks_too_much(&e) => return Err(e),
                 Err(e) => cannot_go_on(&e),
             }
-            log.restart(LogWriter::new(&dir, to, self.storage.log.clone()), to, self.control.clone());
+            log.restart(LogWriter::new(&dir, to, self.storage.log.clone()), to);
             None
         };
         tracing::info!(%to, reload, "log truncated");
@@ -542,7 +542,7 @@ impl Member {
         mirror: &mut MirrorHandle,
     ) {
         mirror.restart(new);
-        log.restart(writer, last, self.control.clone());
+        log.restart(writer, last);
     }
 }
 

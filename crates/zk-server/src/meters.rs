@@ -1,6 +1,6 @@
 //! What the threads measure while they work, read when somebody asks.
 //!
-//! Each meter has one thread that writes it, with a plain load and store and no allocation, and
+//! Each meter has one writer at a time, with a plain load and store and no allocation, and
 //! anybody may read it at any time: a reader sees each number whole, and the numbers of one meter
 //! at nearly the same moment. The names and forms are `zk-admin`'s.
 
@@ -290,7 +290,7 @@ pub struct WorkerMeters {
     pub children: Histogram,
 }
 
-/// Of the log's thread.
+/// Of the log; whoever writes it writes them.
 #[derive(Debug, Default)]
 pub struct LogMeters {
     /// Time of writing a batch, microseconds.

@@ -26,6 +26,7 @@ use zk_tree::watch::Interest;
 use crate::accept::Door;
 use crate::admin_http::AdminServer;
 use crate::core_loop::{Alone, Control, Core, first_session};
+use crate::crew::Crew;
 use crate::disk::{LogHandle, MirrorHandle, Watch};
 use crate::early::Early;
 use crate::ensemble::{self, Links};
@@ -93,7 +94,7 @@ pub struct Server {
     listeners: Vec<(TcpListener, Door, watch::Receiver<Endpoint>)>,
     addresses: Vec<SocketAddr>,
     control: Sender<Control>,
-    core: JoinHandle<()>,
+    core: Vec<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
     handshakes: Vec<JoinHandle<()>>,
     admin: AdminServer,
@@ -197,11 +198,16 @@ impl Server {
             stopping: AtomicBool::new(false),
         });
         let watch = Watch { meters: Arc::clone(&meters), slow: config.storage.fsync_warning };
-        let log = LogHandle::start(recovered.writer, zxid, control.clone(), watch);
+        let log = LogHandle::new(recovered.writer, zxid, watch);
         let lag = Arc::clone(&shared.mirror_lag);
         let mirror = MirrorHandle::start(recovered.mirror, recovered.purge, lag, meters);
-        let core = Core::new(Arc::clone(&shared), node, inputs, controls, (log, mirror), role);
-        let core = spawn("core".to_owned(), move || core.run())?;
+        let core = Core::new(Arc::clone(&shared), node, inputs.clone(), (log, mirror), role);
+        let crew = Arc::new(Crew::new(core, inputs, controls, control.clone()));
+        let mut core = Vec::new();
+        for index in 0..Crew::THREADS {
+            let crew = Arc::clone(&crew);
+            core.push(spawn(format!("core-{index}"), move || crew.run())?);
+        }
         let mut workers = Vec::new();
         for index in 0..u8::try_from(count).expect("few workers") {
             let shared = Arc::clone(&shared);
@@ -295,7 +301,9 @@ impl Server {
         }
         // The queue may be full of wake-ups, but the core reads it.
         self.control.send(Control::Stop).expect("the core ends only when it is told");
-        self.core.join().expect("a panic aborts the process");
+        for thread in self.core {
+            thread.join().expect("a panic aborts the process");
+        }
         self.admin.stop();
     }
 }

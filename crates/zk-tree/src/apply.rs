@@ -10,7 +10,7 @@ use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, ErrorCode, OpCode, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl::AclList;
-use crate::digest::counts_in_digest;
+use crate::digest::Named;
 use crate::owner;
 use crate::quota::{self, QuotaNode, StatsTrack};
 use crate::store::NewData;
@@ -95,7 +95,7 @@ pub struct TxnResult {
     pub op: OpCode,
     /// Success, what the transaction says went wrong, or how it did not fit.
     pub err: ErrorCode,
-    /// The node it was about.
+    /// The node that was created.
     pub path: Option<String>,
     /// The node's stat, for those types whose reply has one.
     pub stat: Option<Stat>,
@@ -107,6 +107,14 @@ impl TxnResult {
     fn new(op: OpCode, err: ErrorCode) -> TxnResult {
         TxnResult { op, err, path: None, stat: None, multi: Vec::new() }
     }
+}
+
+/// A node after a change of its data.
+struct Changed {
+    stat: StatPersisted,
+    acl: i64,
+    /// By so many bytes of data.
+    grown: i64,
 }
 
 impl Tree {
@@ -178,22 +186,12 @@ impl Tree {
                 // The reply to the oldest form of create is the path alone.
                 self.create(header, op, create, fx).map(|stat| (op != OpCode::Create).then_some(stat))
             }
-            Txn::Delete { path } => {
-                result.path = Some(path.clone());
-                self.delete(path, header.zxid, fx).map(|()| None)
-            }
+            Txn::Delete { path } => self.delete(path, header.zxid, fx).map(|()| None),
             Txn::SetData { path, data, version } => {
-                result.path = Some(path.clone());
                 self.set_data(header, path, data.as_deref(), *version, fx).map(Some)
             }
-            Txn::SetAcl { path, acl, version } => {
-                result.path = Some(path.clone());
-                self.set_acl(path, acl.as_deref(), *version, fx).map(Some)
-            }
-            Txn::Check { path, .. } => {
-                result.path = Some(path.clone());
-                Ok(None)
-            }
+            Txn::SetAcl { path, acl, version } => self.set_acl(path, acl.as_deref(), *version, fx).map(Some),
+            Txn::Check { .. } => Ok(None),
             Txn::Error { err } => Err(code_of(*err)),
             Txn::CreateSession { timeout } => {
                 self.sessions.insert(header.session, *timeout);
@@ -375,16 +373,17 @@ impl Tree {
     ) -> Result<Stat, ErrorCode> {
         let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
         let path: Arc<str> = shown(path).into();
-        let mut stat = self.store.stat(id);
-        stat.mtime = h.time;
-        stat.mzxid = h.zxid.0;
-        stat.version = version;
-        let grown = len_of(data) - len_of(self.store.data(id));
-        self.set_all(id, &path, &stat, data);
+        let change = |stat: &mut StatPersisted| {
+            stat.mtime = h.time;
+            stat.mzxid = h.zxid.0;
+            stat.version = version;
+        };
+        let Changed { stat, acl, grown } = self.set_all(id, &path, change, data);
         self.charge_quota(&path, 0, grown);
         fx.touch(&path);
-        fx.fire(EventType::NodeDataChanged, &path, id, h.zxid, self.node(id).acl());
-        Ok(self.node(id).stat())
+        let acl = self.acls.get(acl).expect("lists of nodes are in the cache");
+        fx.fire(EventType::NodeDataChanged, &path, id, h.zxid, acl);
+        Ok(self.shown(&stat, data, self.store.children(id).len()))
     }
 
     /// ref: DataTree.setACL.
@@ -443,22 +442,32 @@ impl Tree {
 
     /// Changes a node's numbers; the digest follows.
     fn set_stat(&mut self, id: NodeId, path: &str, stat: &StatPersisted, acl: i64) {
-        if self.options.digest && counts_in_digest(path) {
-            let named = self.named(id, path);
-            let old = named.with(&self.store.stat(id));
-            let new = named.with(stat);
-            self.digest = self.digest.wrapping_sub(u64::from(old)).wrapping_add(u64::from(new));
+        if self.is_digested(path) {
+            let c = self.store.contents(id);
+            let named = Named::new(path, c.data, c.crc);
+            self.digest =
+                self.digest.wrapping_sub(named.with(&c.stat).into()).wrapping_add(named.with(stat).into());
         }
         self.store.update(id, stat, acl, NewData::Keep);
     }
 
     /// Changes a node's numbers and data; digest and sizes follow.
-    fn set_all(&mut self, id: NodeId, path: &str, stat: &StatPersisted, data: Option<&[u8]>) {
-        self.digest_sub(id, path);
-        self.data_size = self.data_size - len_of(self.store.data(id)) as u64 + len_of(data) as u64;
-        let acl = self.store.acl(id);
-        self.store.update(id, stat, acl, NewData::Set(data));
+    fn set_all(
+        &mut self,
+        id: NodeId,
+        path: &str,
+        change: impl FnOnce(&mut StatPersisted),
+        data: Option<&[u8]>,
+    ) -> Changed {
+        let old = self.store.contents(id);
+        let (mut stat, acl, old_len) = (old.stat, old.acl, len_of(old.data));
+        let part = if self.is_digested(path) { old.digest(path) } else { 0 };
+        change(&mut stat);
+        self.store.update(id, &stat, acl, NewData::Set(data));
+        self.digest = self.digest.wrapping_sub(part.into());
         self.digest_add(id, path);
+        self.data_size = self.data_size - old_len as u64 + len_of(data) as u64;
+        Changed { stat, acl, grown: len_of(data) - old_len }
     }
 
     /// Books a change of a node under the quota that covers it. The counts' node
@@ -497,8 +506,7 @@ impl Tree {
     }
 
     fn write_quota_stats(&mut self, id: NodeId, path: &str, track: &StatsTrack) {
-        let stat = self.store.stat(id);
-        self.set_all(id, path, &stat, Some(track.to_string().as_bytes()));
+        self.set_all(id, path, |_| {}, Some(track.to_string().as_bytes()));
     }
 
     /// Writes the ensemble's configuration into its node, which every server
@@ -506,8 +514,12 @@ impl Tree {
     /// The node is outside the digest. ref: ZKDatabase.initConfigInZKDatabase.
     pub fn write_config(&mut self, text: Bytes, version: i64, now_ms: i64, effects: &mut Effects) {
         let id = self.store.find(CONFIG).expect("every tree has the node");
-        let stat = StatPersisted { version: -1, mzxid: version, mtime: now_ms, ..self.store.stat(id) };
-        self.set_all(id, CONFIG, &stat, Some(&text));
+        let change = |stat: &mut StatPersisted| {
+            stat.version = -1;
+            stat.mzxid = version;
+            stat.mtime = now_ms;
+        };
+        self.set_all(id, CONFIG, change, Some(&text));
         let path: Arc<str> = CONFIG.into();
         effects.touch(&path);
         effects.fire(EventType::NodeDataChanged, &path, id, Zxid(version), self.node(id).acl());

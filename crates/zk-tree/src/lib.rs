@@ -48,4 +48,4 @@ pub use apply::{Effects, Fired, Touched, TxnResult};
 pub use digest::{counts_in_digest, digest_part, node_digest};
 pub use load::{LoadError, Loader};
 pub use quota::{Quota, QuotaLimits, QuotaUsed};
-pub use tree::{Node, NodeId, Tree, TreeOptions};
+pub use tree::{Node, NodeContents, NodeId, Tree, TreeOptions};

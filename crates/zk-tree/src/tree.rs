@@ -7,11 +7,11 @@ use zk_proto::path::{CONFIG, QUOTA};
 use zk_proto::{Acl, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl::{AclCache, AclList, OPEN_ID};
-use crate::digest::{Named, counts_in_digest};
+use crate::digest::counts_in_digest;
 use crate::load::Loader;
 use crate::owner::{self, OwnerKind};
 use crate::quota::{Prefixes, Quota, limits_path, stats_path};
-use crate::store::{ROOT, Store};
+use crate::store::{Contents, ROOT, Store};
 
 /// How a tree behaves; the same for as long as it lives.
 #[derive(Debug, Clone, Copy)]
@@ -302,24 +302,45 @@ impl Tree {
         self.acls.iter()
     }
 
-    /// What a node's digest has besides its numbers.
-    pub(crate) fn named(&self, id: NodeId, path: &str) -> Named {
-        Named::new(path, self.store.data(id), self.store.data_crc(id))
-    }
-
-    pub(crate) fn digest_of(&self, id: NodeId, path: &str) -> u32 {
-        self.named(id, path).with(&self.store.stat(id))
+    /// Whether the tree's digest has a part for the node at this path.
+    pub(crate) fn is_digested(&self, path: &str) -> bool {
+        self.options.digest && counts_in_digest(path)
     }
 
     pub(crate) fn digest_add(&mut self, id: NodeId, path: &str) {
-        if self.options.digest && counts_in_digest(path) {
-            self.digest = self.digest.wrapping_add(u64::from(self.digest_of(id, path)));
+        if self.is_digested(path) {
+            let part = self.store.contents(id).digest(path);
+            self.digest = self.digest.wrapping_add(part.into());
         }
     }
 
     pub(crate) fn digest_sub(&mut self, id: NodeId, path: &str) {
-        if self.options.digest && counts_in_digest(path) {
-            self.digest = self.digest.wrapping_sub(u64::from(self.digest_of(id, path)));
+        if self.is_digested(path) {
+            let part = self.store.contents(id).digest(path);
+            self.digest = self.digest.wrapping_sub(part.into());
+        }
+    }
+
+    /// What clients see of a node. Stored is the number of children ever created, shown is the number of
+    /// creations and deletions; containers and times to live have no owner to show. ref: DataNode.copyStat.
+    pub(crate) fn shown(&self, s: &StatPersisted, data: Option<&[u8]>, children: usize) -> Stat {
+        let children = children as i32;
+        let owner = match owner::classify(s.ephemeral_owner, self.options.extended_types) {
+            OwnerKind::Session(session) => session.0,
+            _ => 0,
+        };
+        Stat {
+            czxid: s.czxid,
+            mzxid: s.mzxid,
+            ctime: s.ctime,
+            mtime: s.mtime,
+            version: s.version,
+            cversion: s.cversion.wrapping_mul(2).wrapping_sub(children),
+            aversion: s.aversion,
+            ephemeral_owner: owner,
+            data_length: data.map_or(0, |d| d.len() as i32),
+            num_children: children,
+            pzxid: s.pzxid,
         }
     }
 
@@ -414,6 +435,35 @@ pub(crate) fn utf16_len(text: &str) -> u64 {
     if text.is_ascii() { text.len() as u64 } else { text.encode_utf16().count() as u64 }
 }
 
+/// What a node has besides its place in the tree.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeContents<'t> {
+    tree: &'t Tree,
+    contents: Contents<'t>,
+}
+
+impl<'t> NodeContents<'t> {
+    /// Its numbers.
+    pub fn stat(&self) -> &StatPersisted {
+        &self.contents.stat
+    }
+
+    /// Its data; null differs from empty.
+    pub fn data(&self) -> Option<&'t [u8]> {
+        self.contents.data
+    }
+
+    /// Its access control list.
+    pub fn acl(&self) -> &'t AclList {
+        self.tree.acls.get(self.contents.acl).expect("lists of nodes are in the cache")
+    }
+
+    /// Its part of the tree's digest, were it to count, if this is its path. ref: DigestCalculator.
+    pub fn digest(&self, path: &str) -> u32 {
+        self.contents.digest(path)
+    }
+}
+
 /// A node of a tree.
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'t> {
@@ -437,29 +487,15 @@ impl<'t> Node<'t> {
         self.tree.store.data_bytes(self.id)
     }
 
-    /// What clients see. Stored is the number of children ever created, shown
-    /// is the number of creations and deletions; containers and times to live
-    /// have no owner to show. ref: DataNode.copyStat.
+    /// What clients see. ref: DataNode.copyStat.
     pub fn stat(self) -> Stat {
-        let (s, data_len) = self.tree.store.stat_and_data_len(self.id);
-        let children = self.num_children() as i32;
-        let owner = match owner::classify(s.ephemeral_owner, self.tree.options.extended_types) {
-            OwnerKind::Session(session) => session.0,
-            _ => 0,
-        };
-        Stat {
-            czxid: s.czxid,
-            mzxid: s.mzxid,
-            ctime: s.ctime,
-            mtime: s.mtime,
-            version: s.version,
-            cversion: s.cversion.wrapping_mul(2).wrapping_sub(children),
-            aversion: s.aversion,
-            ephemeral_owner: owner,
-            data_length: data_len as i32,
-            num_children: children,
-            pzxid: s.pzxid,
-        }
+        let c = self.tree.store.contents(self.id);
+        self.tree.shown(&c.stat, c.data, self.num_children())
+    }
+
+    /// What it has besides its place, read at once.
+    pub fn contents(self) -> NodeContents<'t> {
+        NodeContents { tree: self.tree, contents: self.tree.store.contents(self.id) }
     }
 
     /// What is kept of it.
@@ -524,7 +560,7 @@ impl<'t> Node<'t> {
 
     /// Its part of the tree's digest, were it to count. ref: DigestCalculator.
     pub fn digest(self) -> u32 {
-        self.tree.digest_of(self.id, &self.path())
+        self.tree.store.contents(self.id).digest(&self.path())
     }
 
     /// Whether it ends with a session; such a node has no children.

@@ -18,6 +18,7 @@ use zk_proto::StatPersisted;
 use self::record::{Body, CHILDREN, HASH, MAX_DATA, MAX_NAME, PARENT, PLACE, Part, get_u32, set_u32};
 use self::slab::{Loc, Slabs};
 use crate::NodeId;
+use crate::digest::Named;
 
 /// The root's id.
 pub(crate) const ROOT: NodeId = NodeId(0);
@@ -32,6 +33,23 @@ const LIST: u32 = 1 << 31;
 pub(crate) enum NewData<'a> {
     Keep,
     Set(Option<&'a [u8]>),
+}
+
+/// What a node is besides its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contents<'a> {
+    pub stat: StatPersisted,
+    pub acl: i64,
+    pub data: Option<&'a [u8]>,
+    /// CRC-32 of data that is long enough for it to be kept.
+    pub crc: Option<u32>,
+}
+
+impl Contents<'_> {
+    /// Its part of the digest under this path.
+    pub fn digest(&self, path: &str) -> u32 {
+        Named::new(path, self.data, self.crc).with(&self.stat)
+    }
 }
 
 /// Things of any size under small numbers, which are used again.
@@ -391,11 +409,10 @@ impl Store {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let at = self.ids.get(id);
-        let old = record::body(self.slabs.slot(at)).data;
-        let data = match data {
+        let new = match data {
             NewData::Keep => None,
             NewData::Set(data) => {
-                if let Some(Part::Outside(number)) = old {
+                if let Some(Part::Outside(number)) = record::body(self.slabs.slot(at)).data {
                     self.long.remove(number);
                 }
                 Some(data.map(|d| match d.len() {
@@ -406,7 +423,7 @@ impl Store {
         };
         let record = self.slabs.slot(at);
         let fixed = [HASH, PARENT, PLACE, CHILDREN].map(|field| get_u32(record, field));
-        let data = data.unwrap_or_else(|| record::body(record).data);
+        let data = new.unwrap_or_else(|| record::body(record).data);
         record::encode(&mut scratch, fixed, record::name(record), &Body { stat: *stat, acl, data });
         let now_at = self.slabs.replace(at, &scratch);
         self.ids.set(id, now_at);
@@ -417,10 +434,18 @@ impl Store {
         record::body(self.record(id)).stat
     }
 
-    /// Both in one go.
-    pub fn stat_and_data_len(&self, id: NodeId) -> (StatPersisted, usize) {
-        let body = record::body(self.record(id));
-        (body.stat, body.data.map_or(0, |part| self.bytes_of(part).len()))
+    /// All that a node is besides its place, read at once.
+    pub fn contents(&self, id: NodeId) -> Contents<'_> {
+        let Body { stat, acl, data } = record::body(self.record(id));
+        let (data, crc) = match data {
+            None => (None, None),
+            Some(Part::Inside(bytes)) => (Some(bytes), None),
+            Some(Part::Outside(number)) => {
+                let long = self.long.get(number);
+                (Some(&long.bytes[..]), Some(long.crc))
+            }
+        };
+        Contents { stat, acl, data, crc }
     }
 
     pub fn acl(&self, id: NodeId) -> i64 {
@@ -437,14 +462,6 @@ impl Store {
             Part::Inside(bytes) => Bytes::copy_from_slice(bytes),
             Part::Outside(number) => self.long.get(number).bytes.clone(),
         })
-    }
-
-    /// CRC-32 of data that is long enough for it to be kept.
-    pub fn data_crc(&self, id: NodeId) -> Option<u32> {
-        match record::body(self.record(id)).data {
-            Some(Part::Outside(number)) => Some(self.long.get(number).crc),
-            _ => None,
-        }
     }
 
     pub fn name(&self, id: NodeId) -> &str {

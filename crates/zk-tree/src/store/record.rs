@@ -148,14 +148,15 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn varint(&mut self) -> u64 {
         let (mut value, mut shift) = (0, 0);
-        loop {
-            let byte = self.take(1)[0];
+        for (at, byte) in self.0.iter().enumerate() {
             value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
+            if *byte < 0x80 {
+                self.0 = &self.0[at + 1..];
                 return value;
             }
             shift += 7;
         }
+        unreachable!("a number ends within its record")
     }
 
     #[inline]

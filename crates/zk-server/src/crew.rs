@@ -1,0 +1,131 @@
+//! The two threads of the core. One waits for work and does it; whoever has made records that nobody
+//! writes goes and writes them to the log, and the other takes its place. So with little to do a request goes from
+//! a worker to one thread and back, whose wake-ups are all that it costs beside the disk; with much to do the next
+//! requests are prepared while the log is written; and while a disk stands still the core goes on.
+//!
+//! | lock | of whom |
+//! |---|---|
+//! | front | who waits for events, until it has done what they ask for: they keep their order |
+//! | core | who works on the state; taken behind the front, or by who has written the log if it is free |
+//! | the log's writer | who writes; nobody waits for another lock with it |
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, never, select};
+use parking_lot::{Mutex, MutexGuard};
+use zk_pipeline::Input;
+use zk_storage::LogWriter;
+
+use crate::clock;
+use crate::core_loop::{Awaited, Control, Core, Event};
+use crate::disk::Log;
+use crate::peer::PeerEvent;
+
+/// The core and who works on it.
+#[derive(Debug)]
+pub struct Crew {
+    core: Mutex<Core>,
+    front: Mutex<Front>,
+    to_front: Sender<Control>,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+struct Front {
+    inputs: Receiver<Vec<Input>>,
+    control: Receiver<Control>,
+    peers: Receiver<PeerEvent>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Start,
+    Running,
+    Ended,
+}
+
+impl Crew {
+    /// How many threads are to [`Crew::run`].
+    pub const THREADS: usize = 2;
+
+    /// Of a core that has not begun.
+    pub fn new(
+        core: Core,
+        inputs: Receiver<Vec<Input>>,
+        control: Receiver<Control>,
+        to_front: Sender<Control>,
+    ) -> Self {
+        let front = Front { inputs, control, peers: core.peer_events(), phase: Phase::Start };
+        Self { core: Mutex::new(core), front: Mutex::new(front), to_front }
+    }
+
+    /// Works until the core is told to stop.
+    pub fn run(&self) {
+        let mut front = self.front.lock();
+        loop {
+            let event = match front.phase {
+                Phase::Start => Event::Start,
+                Phase::Running => front.next(self.core.lock().wait()),
+                Phase::Ended => return,
+            };
+            let mut core = self.core.lock();
+            let goes_on = core.turn(event);
+            front.phase = if goes_on { Phase::Running } else { Phase::Ended };
+            let log = core.log();
+            drop(core);
+            if let Some(writer) = log.claim() {
+                // Not let go of otherwise: that would wake the other thread.
+                drop(front);
+                self.write(&log, writer);
+                front = self.front.lock();
+            }
+        }
+    }
+
+    /// Writes the log until there is nothing more to write, and has the core see to what is durable.
+    fn write<'a>(&self, log: &'a Log, mut writer: MutexGuard<'a, Option<LogWriter>>) {
+        loop {
+            log.write(&mut writer);
+            drop(writer);
+            if let Some(more) = log.claim() {
+                writer = more;
+                self.look_again();
+                continue;
+            }
+            if self.core.try_lock().is_none_or(|mut core| core.written()) {
+                self.look_again();
+            }
+            match log.claim() {
+                Some(more) => writer = more,
+                None => return,
+            }
+        }
+    }
+
+    /// If the queue is full the front is about to look anyway.
+    fn look_again(&self) {
+        let _ = self.to_front.try_send(Control::LookAgain);
+    }
+}
+
+impl Front {
+    fn next(&mut self, awaited: Awaited) -> Event {
+        let nothing = never();
+        let inputs = if awaited.inputs { &self.inputs } else { &nothing };
+        let timeout = awaited
+            .deadline
+            .map_or(Duration::from_secs(1), |d| Duration::from_millis(d.saturating_sub(clock::mono())));
+        let event = select! {
+            recv(inputs) -> batch => batch.ok().map(Event::Inputs),
+            recv(self.peers) -> event => event.ok().map(Event::Peer),
+            recv(self.control) -> message => message.ok().map(Event::Control),
+            default(timeout) => return Event::Time,
+        };
+        event.unwrap_or_else(|| {
+            // Only other members' side closes while this thread runs.
+            self.peers = never();
+            Event::Time
+        })
+    }
+}
