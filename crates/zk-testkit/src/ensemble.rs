@@ -17,7 +17,7 @@ use crate::raw::{self, Conn, PATIENCE};
 use crate::tree::{self, Node, Tree};
 
 /// How long an election with everything after it may take on a busy machine.
-pub const ELECTION: Duration = Duration::from_secs(60);
+pub const ELECTION: Duration = Duration::from_secs(180);
 
 /// What a member is made of.
 #[derive(Debug, Clone, Copy)]
@@ -139,11 +139,12 @@ pub struct Ensemble {
 }
 
 /// The configuration that ensembles start from: quick ticks, and patience with
-/// a busy machine where it costs nothing.
+/// a busy machine where it costs nothing: who ends is missed at once, and only who
+/// is halted for so long that the limits in ticks are used up.
 pub fn config() -> Config {
     let mut config = Config::default()
-        .line("initLimit", 20)
-        .line("syncLimit", 10)
+        .line("initLimit", 40)
+        .line("syncLimit", 40)
         .line("maxSessionTimeout", 120_000)
         .property("znode.container.checkIntervalMs", 500);
     config.verbose = vec!["org.apache.zookeeper.server.quorum"];

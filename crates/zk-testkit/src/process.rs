@@ -65,7 +65,7 @@ impl Default for Config {
             .to_vec(),
             properties: vec![pair(("zookeeper.DigestAuthenticationProvider.superDigest", SUPER_DIGEST))],
             zkd_properties: Vec::new(),
-            start_within: Duration::from_secs(60),
+            start_within: Duration::from_secs(240),
             host: Ipv4Addr::LOCALHOST,
             wrapper: Vec::new(),
             verbose: Vec::new(),
