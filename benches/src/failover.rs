@@ -122,10 +122,10 @@ impl fmt::Display for Spread {
 
 /// One kill.
 fn round(e: &mut Ensemble, gaps: &mut Gaps) -> Result<()> {
-    e.wait_all_serving(ELECTION)?;
-    let leader = e.wait_leader(ELECTION)?;
-    let followers: Vec<usize> =
-        e.running().into_iter().filter(|i| e.role(*i) == Some(Role::Follower)).collect();
+    let roles = e.roles(ELECTION)?;
+    let of = |role: Role| roles.iter().filter(move |(_, r)| **r == role).map(|(i, _)| *i);
+    let leader = of(Role::Leader).next().context("no leader")?;
+    let followers: Vec<usize> = of(Role::Follower).collect();
     ensure!(followers.len() == 2, "{} followers", followers.len());
     let all: Vec<SocketAddr> = (0..e.len()).map(|i| e.addr(i)).collect();
     let writer = |n: usize, at: usize, manner| Writer::new(n, &all, at, manner);

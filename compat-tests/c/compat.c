@@ -36,7 +36,7 @@ static void die(int line, const char *fmt, ...) {
     die(__LINE__, "%s: expected %s, got %s", #call, zerror(want), zerror(rc_)); } while (0)
 #define CHECK(what) do { if (!(what)) die(__LINE__, "not so: %s", #what); } while (0)
 #define STR(want, got) do { if (strcmp(want, got)) die(__LINE__, "expected %s, got %s", want, got); } while (0)
-#define UNTIL(what) do { int t_ = 0; while (!(what)) { if (t_++ > 400) die(__LINE__, "never: %s", #what); \
+#define UNTIL(what) do { int t_ = 0; while (!(what)) { if (t_++ > 1200) die(__LINE__, "never: %s", #what); \
     usleep(50000); } } while (0)
 
 /* A path below the root of the case; up to eight of them are valid at a time. */
@@ -92,7 +92,7 @@ static void expect(struct client *c, const char *kind, const char *path) {
     char want[300], got[300] = "nothing";
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += 10;
+    end.tv_sec += 60;
     snprintf(want, sizeof want, "%s %s", kind, path);
     pthread_mutex_lock(&c->m);
     while (c->first == c->last && pthread_cond_timedwait(&c->c, &c->m, &end) == 0) {}
@@ -209,7 +209,7 @@ static void t_close(void) {
 }
 
 static void t_expiry(void) {
-    struct client *b = client(), *a = open_at(zkp, 1500);
+    struct client *b = client(), *a = open_at(zkp, 3000);
     RC(ZOK, create(a, p("/e"), "", ZOO_EPHEMERAL, NULL, 0));
     RC(ZOK, zoo_exists(b->h, p("/e"), 1, NULL));
     ctl("pause");
@@ -219,9 +219,9 @@ static void t_expiry(void) {
 }
 
 static void t_pings(void) {
-    struct client *a = open_at(zk, 1000);
+    struct client *a = open_at(zk, 3000);
     RC(ZOK, create(a, p("/e"), "", ZOO_EPHEMERAL, NULL, 0));
-    sleep(3);
+    sleep(5);
     RC(ZOK, zoo_exists(a->h, p("/e"), 0, NULL));
 }
 

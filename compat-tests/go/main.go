@@ -53,7 +53,7 @@ func eq(want, got interface{}) {
 }
 
 func until(what string, f func() bool) {
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !f(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			panic("never: " + what)
 		}
@@ -72,7 +72,7 @@ func order(o string) {
 func connect(at string, timeout time.Duration) (*zk.Conn, <-chan zk.Event) {
 	c, events, err := zk.Connect([]string{at}, timeout, zk.WithLogger(quiet{}))
 	check(err)
-	end := time.After(20 * time.Second)
+	end := time.After(60 * time.Second)
 	for {
 		select {
 		case e := <-events:
@@ -96,7 +96,7 @@ func await(ch <-chan zk.Event, kind zk.EventType, path string) {
 		eq(kind, e.Type)
 		eq(path, e.Path)
 		check(e.Err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		panic("no event " + path)
 	}
 }
@@ -134,7 +134,7 @@ var cases = []testCase{
 	{"session-expiry", func(r string) {
 		b := client()
 		defer b.Close()
-		a, events := connect(proxied, 1500*time.Millisecond)
+		a, events := connect(proxied, 3*time.Second)
 		defer a.Close()
 		_, err := a.Create(r+"/e", nil, zk.FlagEphemeral, open)
 		check(err)
@@ -143,7 +143,7 @@ var cases = []testCase{
 		order("pause")
 		await(w, zk.EventNodeDeleted, r+"/e")
 		order("resume")
-		end := time.After(15 * time.Second)
+		end := time.After(60 * time.Second)
 		for {
 			select {
 			case e := <-events:
@@ -156,12 +156,12 @@ var cases = []testCase{
 		}
 	}},
 	{"session-kept-by-pings", func(r string) {
-		a, _ := connect(server, time.Second)
+		a, _ := connect(server, 3*time.Second)
 		defer a.Close()
 		id := a.SessionID()
 		_, err := a.Create(r+"/e", nil, zk.FlagEphemeral, open)
 		check(err)
-		time.Sleep(3 * time.Second)
+		time.Sleep(5 * time.Second)
 		ok, _, err := a.Exists(r + "/e")
 		check(err)
 		eq(true, ok)
@@ -575,11 +575,11 @@ var cases = []testCase{
 		eq(32, total)
 	}},
 	{"four-letter-words", func(r string) {
-		eq([]bool{true}, zk.FLWRuok([]string{server}, 5*time.Second))
+		eq([]bool{true}, zk.FLWRuok([]string{server}, 60*time.Second))
 		// FLWSrvr cannot parse the build date of any ZooKeeper since 3.7.
 		c := client()
 		defer c.Close()
-		cons, ok := zk.FLWCons([]string{server}, 5*time.Second)
+		cons, ok := zk.FLWCons([]string{server}, 60*time.Second)
 		if !ok {
 			panic(cons[0].Error)
 		}
@@ -627,7 +627,7 @@ func secure(shows string, within time.Duration) *zk.Conn {
 }
 
 func letIn(shows string) *zk.Conn {
-	c := secure(shows, 20*time.Second)
+	c := secure(shows, 60*time.Second)
 	if c == nil {
 		panic("no session")
 	}

@@ -71,7 +71,7 @@ class Broker:
             self.wait()
 
     def wait(self):
-        end = time.time() + 60
+        end = time.time() + 180
         while time.time() < end:
             if self.proc.poll() is not None:
                 raise RuntimeError("broker %d ended, see %s/log" % (self.ident, self.dir))
@@ -125,7 +125,7 @@ class LoginControl(KafkaControl):
             return super().do(order)
         ident = int(order.split()[2])
         b = self.brokers[ident]
-        code = b.proc.wait(60)
+        code = b.proc.wait(180)
         with open(os.path.join(b.dir, "log"), errors="replace") as fh:
             said = fh.read()
         missing = [r for r in self.reasons[ident] if r not in said]
@@ -148,7 +148,7 @@ def run(ctx):
                "KAFKA_SASL": ",".join("127.0.0.1:%d" % b.sasl for b in brokers.values())}
         results = program(ctx, "kafka", ["java", "-Xmx384m", *cache.TIERED, "-cp", cp,
                           "-Dlog4j.configuration=file:" + os.path.join(brokers[1].dir, "log4j.properties"), "Brokers"],
-                          200, env, server=server, control=KafkaControl)
+                          600, env, server=server, control=KafkaControl)
     finally:
         for b in brokers.values():
             b.stop(signal.SIGKILL)
@@ -189,7 +189,7 @@ def logins_of(ctx, kind):
         env = {"KAFKA": "127.0.0.1:%d" % brokers[1].port, "KAFKA_SASL": "127.0.0.1:%d" % brokers[1].sasl}
         results = program(ctx, "kafka-sasl", ["java", "-Xmx384m", *cache.TIERED, "-cp", cp, *properties(known.flags()),
                           "-Dlog4j.configuration=file:" + os.path.join(brokers[1].dir, "log4j.properties"), "Logins"],
-                          120, env, server=server, control=Both)
+                          600, env, server=server, control=Both)
     finally:
         known.close()
         for b in brokers.values():

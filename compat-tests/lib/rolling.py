@@ -153,7 +153,7 @@ def page(ctx, number, members, orders, names):
     member = members[number - 1]
     script = settings(ctx, member, number, members, orders) + "".join(blocks[n] for n in ["helpers"] + names)
     run = subprocess.run(["bash", "-euo", "pipefail", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, timeout=150, text=True)
+                         stderr=subprocess.STDOUT, timeout=400, text=True)
     if run.returncode:
         raise RuntimeError("the page's commands for member %d ended with %d:\n%s\n%s"
                            % (number, run.returncode, run.stdout[-1500:], member.tail()))
@@ -206,7 +206,7 @@ def run(ctx):
     try:
         for m in members:
             m.launch()
-        end = time.time() + 60
+        end = time.time() + 180
         while sorted(m.mode() or "" for m in members) != ["follower", "follower", "leader"]:
             if time.time() > end:
                 raise RuntimeError("the ensemble does not form:\n" + members[0].tail())
@@ -223,7 +223,7 @@ def run(ctx):
                        {"ZK": hosts, "KAFKA": ",".join("127.0.0.1:%d" % b.port for b in brokers)})
         clients.append(kafka)
         for c in clients:
-            if c.line(90) != "ready":
+            if c.line(240) != "ready":
                 raise RuntimeError("a client does not start, see " + folder)
         begin = time.time()
         try:

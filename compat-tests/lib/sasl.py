@@ -120,7 +120,7 @@ class Kerberos(Logins):
         self.wait()
 
     def wait(self):
-        end = time.time() + 60
+        end = time.time() + 180
         while time.time() < end and self.proc.poll() is None:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1):

@@ -42,7 +42,7 @@ def free_port():
     raise RuntimeError("no free port")
 
 
-def word(port, w, timeout=5):
+def word(port, w, timeout=30):
     """The answer to a four-letter word."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
         s.sendall(w.encode())
@@ -107,7 +107,7 @@ class Server:
                                      stdout=self.log, stderr=self.log)
         LIVE.append(self)
 
-    def start(self, limit=30):
+    def start(self, limit=120):
         self.launch()
         end = time.time() + limit
         while time.time() < end:
@@ -131,7 +131,7 @@ class Server:
         if self.proc and self.proc.poll() is None:
             self.proc.send_signal(sig)
             try:
-                self.proc.wait(10)
+                self.proc.wait(30)
             except subprocess.TimeoutExpired:
                 self.proc.kill()
                 self.proc.wait()

@@ -118,16 +118,16 @@ def finish(ctx, server, results, remove=True):
 
 def java(ctx):
     cp = cache.java_program("zookeeper")
-    return program(ctx, "java", ["java", "-Xmx512m", *cache.TIERED, "-cp", cp, "Compat"], 180)
+    return program(ctx, "java", ["java", "-Xmx512m", *cache.TIERED, "-cp", cp, "Compat"], 600)
 
 
 def curator(ctx):
     cp = cache.java_program("curator")
-    return program(ctx, "curator", ["java", "-Xmx512m", *cache.TIERED, "-cp", cp, "Recipes"], 150)
+    return program(ctx, "curator", ["java", "-Xmx512m", *cache.TIERED, "-cp", cp, "Recipes"], 600)
 
 
 def c(ctx):
-    return program(ctx, "c", [cache.c_program()], 90)
+    return program(ctx, "c", [cache.c_program()], 300)
 
 
 def with_tls(ctx, client, cmd, limit):
@@ -147,15 +147,15 @@ def with_logins(ctx, client, cmd, limit, env=None):
 
 def go(ctx):
     cmd = [cache.go_program()]
-    return program(ctx, "go", cmd, 90) + with_tls(ctx, "go", cmd, 90)
+    return program(ctx, "go", cmd, 300) + with_tls(ctx, "go", cmd, 300)
 
 
 def kazoo(ctx):
     python, _ = cache.kazoo()
     cmd = [python, os.path.join(cache.HERE, "python", "compat.py")]
     logins = {"PYTHONPATH": cache.kazoo_logins()}
-    return (program(ctx, "kazoo", cmd, 120) + with_tls(ctx, "kazoo", cmd, 90)
-            + with_logins(ctx, "kazoo", cmd, 60, logins))
+    return (program(ctx, "kazoo", cmd, 400) + with_tls(ctx, "kazoo", cmd, 300)
+            + with_logins(ctx, "kazoo", cmd, 300, logins))
 
 
 def kafka(ctx):

@@ -91,16 +91,16 @@ def gozk(ctx):
         fh.write("#!/bin/sh\ngrep -q clientPortAddress \"$2\" || echo clientPortAddress=127.0.0.1 >>\"$2\"\n%s\n" % run)
     os.chmod(script, os.stat(script).st_mode | stat.S_IXUSR)
     env = dict(os.environ, ZOOKEEPER_BIN_PATH=work)
-    names = [n for n in lines([binary, "-test.list", ".*"], env, 20, folder) if isinstance(n, str) and n.startswith("Test")]
+    names = [n for n in lines([binary, "-test.list", ".*"], env, 120, folder) if isinstance(n, str) and n.startswith("Test")]
     skip = [n for n, (tag, _) in known.items() if tag in NOT_RUN]
     if ctx.quick:
         skip += QUICK_GOZK
         names = [n for n in names if n not in QUICK_GOZK]
-    cmd = [binary, "-test.v", "-test.timeout", "240s"]
+    cmd = [binary, "-test.v", "-test.timeout", "600s"]
     if skip:
         cmd += ["-test.skip", "^(%s)$" % "|".join(skip)]
     got, text = {}, []
-    for line in lines(cmd, env, 250, folder):
+    for line in lines(cmd, env, 620, folder):
         if not isinstance(line, str):
             break
         m = re.match(r"--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)", line)
@@ -145,7 +145,7 @@ def kazoo(ctx):
                ZOOKEEPER_VERSION="3.9.4",
                COMPAT_KIND=ctx.kind, COMPAT_ZKD_BIN=ctx.zkd_bin or "",
                COMPAT_PORT=str(free_port()))
-    cmd = [python, "-m", "pytest", "-q", "-p", "kazoo_plugin", "-p", "no:cacheprovider", "--timeout=60",
+    cmd = [python, "-m", "pytest", "-q", "-p", "kazoo_plugin", "-p", "no:cacheprovider", "--timeout=180",
            "-o", "addopts=", "--rootdir", src, "kazoo/tests"]
     if ctx.quick:
         cmd += ["--deselect=kazoo/tests/" + n for n in QUICK_KAZOO]
@@ -153,7 +153,7 @@ def kazoo(ctx):
     apart = [n for n, (tag, _) in known.items() if tag in NOT_RUN]
     cmd += ["--deselect=kazoo/tests/" + n for n in apart]
     got, names = {}, []
-    for line in lines(cmd, env, 420, src):
+    for line in lines(cmd, env, 900, src):
         if not isinstance(line, str):
             continue
         if line.startswith("COMPAT-TEST "):

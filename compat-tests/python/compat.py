@@ -59,7 +59,7 @@ class Client(KazooClient):
         super().__init__(hosts=at, timeout=timeout, connection_retry=retry, **kw)
         self.events = []
         self.cond = threading.Condition()
-        self.start(20)
+        self.start(60)
 
     def __exit__(self, *_):
         self.stop()
@@ -75,7 +75,7 @@ class Client(KazooClient):
 
     def expect(self, *want):
         with self.cond:
-            ok = self.cond.wait_for(lambda: len(self.events) >= len(want), 10)
+            ok = self.cond.wait_for(lambda: len(self.events) >= len(want), 60)
             got, self.events = self.events[:len(want)], self.events[len(want):]
         assert ok and got == list(want), "expected %s, got %s" % (list(want), got)
 
@@ -96,7 +96,7 @@ def fails(error, f, *a, **kw):
     raise AssertionError("expected %s, got success" % error.__name__)
 
 
-def until(what, f, limit=20):
+def until(what, f, limit=60):
     end = time.time() + limit
     while not f():
         assert time.time() < end, "never: " + what
@@ -161,7 +161,7 @@ def _(r):
 def _(r):
     with Client() as b:
         states = []
-        a = Client(ZKP, timeout=1.5)
+        a = Client(ZKP, timeout=3.0)
         a.add_listener(states.append)
         old = a.client_id[0]
         a.create(r + "/e", ephemeral=True)
@@ -176,9 +176,9 @@ def _(r):
 
 @case("session-kept-by-pings")
 def _(r):
-    with Client(timeout=1.0) as a:
+    with Client(timeout=3.0) as a:
         a.create(r + "/e", ephemeral=True)
-        time.sleep(3)
+        time.sleep(5)
         assert a.exists(r + "/e")
 
 
@@ -200,7 +200,7 @@ def _(r):
         for i in range(100):
             a.create(r + "/n%d" % i, b"v%d" % i)
         ctl("restart")
-        retry = KazooRetry(max_tries=-1, max_delay=0.5, deadline=15)
+        retry = KazooRetry(max_tries=-1, max_delay=0.5, deadline=60)
         assert retry(a.exists, r + "/e")
         eq(ident, a.client_id[0])
         eq(101, len(a.get_children(r)))
@@ -502,9 +502,9 @@ def _(r):
             p = r + "/%d" % i
             todo.append((a.create_async(p), a.exists_async(p), a.delete_async(p)))
         for i, (c, e, d) in enumerate(todo):
-            eq(r + "/%d" % i, c.get(20))
-            assert e.get(20) is not None
-            assert d.get(20)
+            eq(r + "/%d" % i, c.get(60))
+            assert e.get(60) is not None
+            assert d.get(60)
 
 
 @case("concurrent-counter")
@@ -516,7 +516,7 @@ def _(r):
                 c += 1
     ts = [threading.Thread(target=work) for _ in range(4)]
     [t.start() for t in ts]
-    [t.join(30) for t in ts]
+    [t.join(120) for t in ts]
     with Client() as z:
         eq(80, z.Counter(r + "/n").value)
 
@@ -536,19 +536,19 @@ def _(r):
                     times[0] += 1
     ts = [threading.Thread(target=work) for _ in range(4)]
     [t.start() for t in ts]
-    [t.join(30) for t in ts]
+    [t.join(120) for t in ts]
     eq((1, 32), (most[0], times[0]))
     with Client() as a, Client() as b:
         w, rd = a.WriteLock(r + "/rw"), b.ReadLock(r + "/rw")
         with w:
             assert not rd.acquire(blocking=False)
-        assert rd.acquire(timeout=5)
+        assert rd.acquire(timeout=60)
         rd.release()
         s = a.Semaphore(r + "/sem", max_leases=1)
         t = b.Semaphore(r + "/sem", max_leases=1)
         with s:
             assert not t.acquire(blocking=False)
-        assert t.acquire(timeout=5)
+        assert t.acquire(timeout=60)
 
 
 @case("recipe-election")
@@ -560,7 +560,7 @@ def _(r):
             z.Election(r + "/el", name).run(lambda: (order.append(name), time.sleep(0.05)))
     ts = [threading.Thread(target=work, args=("c%d" % i,)) for i in range(4)]
     [t.start() for t in ts]
-    [t.join(30) for t in ts]
+    [t.join(120) for t in ts]
     eq(["c0", "c1", "c2", "c3"], sorted(order))
 
 
@@ -573,7 +573,7 @@ def _(r):
         eq([b"%d" % i for i in range(20)], [p.get() for _ in range(20)])
         lq = a.LockingQueue(r + "/lq")
         lq.put(b"one")
-        eq(b"one", lq.get(5))
+        eq(b"one", lq.get(60))
         lq.consume()
 
 
@@ -584,12 +584,12 @@ def _(r):
         x.create()
         eq(False, y.wait(0.2))
         x.remove()
-        eq(True, y.wait(5))
+        eq(True, y.wait(60))
         d = [DoubleBarrier(z, r + "/db", 2) for z in (a, b)]
         done = []
         ts = [threading.Thread(target=lambda e=e: (e.enter(), e.leave(), done.append(1))) for e in d]
         [t.start() for t in ts]
-        [t.join(20) for t in ts]
+        [t.join(120) for t in ts]
         eq([1, 1], done)
 
 
@@ -639,7 +639,7 @@ def _(r):
         assert a.server_version() >= (3, 9), a.server_version()
 
 
-def secure(shows="client", timeout=20.0):
+def secure(shows="client", timeout=60.0):
     """A client with TLS that shows a certificate; None: it has no session in this time."""
     keys = {"certfile": "%s/%s.crt" % (TLS, shows), "keyfile": "%s/%s.key" % (TLS, shows)} if shows else {}
     z = KazooClient(hosts=ZKS, timeout=8.0, connection_retry=KazooRetry(max_tries=-1, max_delay=0.3), use_ssl=True,

@@ -2,14 +2,16 @@
 //! probes that tell the truth.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, composition};
 use zk_testkit::http::{self, Answer};
 use zk_testkit::process::{Config, JavaWithAdmin, Launcher, SUPER, Server, Zkd, free_port};
-use zk_testkit::raw::Conn;
+use zk_testkit::raw::{Conn, PATIENCE};
 use zk_testkit::request::{OPEN, RawAcl};
+
+use crate::support::{eventually, until};
 
 /// A configuration whose server has an admin port, and where that is.
 pub fn with_admin(config: Config) -> (Config, SocketAddr) {
@@ -91,7 +93,7 @@ fn a_restored_server_goes_on_and_starts_again() {
 
     let session = c.session;
     assert_eq!(ask(admin, "POST", "restore", Some(&auth), &taken.body).status, 200);
-    assert!(c.closes_within(Duration::from_secs(5)).unwrap(), "its client was closed");
+    assert!(c.closes_within(PATIENCE).unwrap(), "its client was closed");
     // The session is in the snapshot, so it goes on.
     let mut again = Conn::reopen(server.addr(), session, 30_000).unwrap();
     assert!(again.exists("/e", false).unwrap().is_some());
@@ -161,28 +163,24 @@ fn probes_tell_the_truth_by_their_code() {
             .map(|path| http::get(admins[i], path).map_or(0, |a| a.status))
     };
     for i in 0..3 {
-        assert_eq!(codes(i), [200; 5], "member {}", i + 1);
+        until(&format!("member {} is ready", i + 1), || codes(i) == [200; 5]).unwrap();
     }
     assert_eq!(ask(admins[0], "POST", "restore", Some(&super_auth()), b"").status, 409);
     e.stop(1).unwrap();
     e.stop(2).unwrap();
     // Java's command says 200 with an error in it, and so does ours.
-    wait_until("a member without a quorum is not ready", || codes(0) == [200, 503, 200, 200, 200]).unwrap();
-    assert!(http::get(admins[0], "/commands/ruok").unwrap().text().contains("not currently serving"));
-    let page = http::get(admins[0], "/metrics").unwrap().text();
-    assert!(page.contains("\nzkd_serving 0\n") && page.contains("\nzkd_ready 0\n"), "{page}");
-    assert!(!page.contains("\nznode_count ") && page.contains("\nlooking_count "), "{page}");
+    until("a member without a quorum is not ready", || codes(0) == [200, 503, 200, 200, 200]).unwrap();
+    eventually(|| {
+        let ruok = http::get(admins[0], "/commands/ruok")?.text();
+        ensure!(ruok.contains("not currently serving"), "{ruok}");
+        let page = http::get(admins[0], "/metrics")?.text();
+        ensure!(page.contains("\nzkd_serving 0\n") && page.contains("\nzkd_ready 0\n"), "{page}");
+        ensure!(!page.contains("\nznode_count ") && page.contains("\nlooking_count "), "{page}");
+        Ok(())
+    })
+    .unwrap();
     e.restart(1).unwrap();
-    wait_until("it is ready again", || codes(0) == [200; 5]).unwrap();
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        ensure!(Instant::now() < until, "{what}: not within a minute");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    until("it is ready again", || codes(0) == [200; 5]).unwrap();
 }
 
 #[test]

@@ -1,20 +1,23 @@
 //! What the order of a server promises to several clients at once; the
 //! differential run works in lock-step and cannot show it.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use zk_proto::{OpCode, Stat};
 use zk_testkit::process::{Config, Server};
-use zk_testkit::raw::{Conn, Incoming, event};
+use zk_testkit::raw::{Conn, Incoming, PATIENCE, event};
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN};
 
 use crate::support::{Row, check_rows};
 
-/// How long each of them runs.
+/// How long each of them runs at least, and at most until enough was seen.
 const TIME: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(60);
+/// Clients that look.
+const READERS: usize = 3;
 /// Requests in flight on a connection.
 const DEPTH: usize = 24;
 
@@ -45,28 +48,44 @@ fn write(server: &Server, path: &str, stop: &AtomicBool, newest: &AtomicI32) -> 
     Ok(())
 }
 
+/// What those who look know of the writers, and when they end.
+#[derive(Default)]
+struct Beside {
+    stop: AtomicBool,
+    newest: AtomicI32,
+    /// How many of them have seen enough.
+    content: AtomicUsize,
+}
+
 /// Runs `check` beside two writers.
 fn beside_writers(
     server: &Server,
     path: &str,
-    check: impl Fn(&AtomicI32, &AtomicBool) -> anyhow::Result<()> + Sync,
+    check: impl Fn(&Beside) -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<()> {
     let mut c = Conn::open(server.addr(), 10_000)?;
     c.create(path, b"", OPEN, 0)?;
-    let (stop, newest) = (AtomicBool::new(false), AtomicI32::new(0));
+    let beside = Beside::default();
+    let Beside { stop, newest, content } = &beside;
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for _ in 0..2 {
-            threads.push(scope.spawn(|| write(server, path, &stop, &newest)));
+            threads.push(scope.spawn(|| write(server, path, stop, newest)));
         }
-        for _ in 0..3 {
+        for _ in 0..READERS {
             threads.push(scope.spawn(|| {
-                let outcome = check(&newest, &stop);
+                let outcome = check(&beside);
                 stop.store(true, Ordering::Relaxed);
                 outcome
             }));
         }
-        std::thread::sleep(TIME);
+        let began = Instant::now();
+        let enough = || content.load(Ordering::Relaxed) == READERS && newest.load(Ordering::SeqCst) > 50;
+        while !stop.load(Ordering::Relaxed)
+            && (began.elapsed() < TIME || !enough() && began.elapsed() < LONGEST)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         stop.store(true, Ordering::Relaxed);
         threads.into_iter().try_for_each(|t| t.join().expect("no panic"))
     })?;
@@ -82,7 +101,7 @@ fn stat_of(op: OpCode, frame: &[u8]) -> anyhow::Result<Stat> {
 /// set a watch at some version, no later reply may show a newer version before
 /// the event has come.
 fn event_before_change(server: &Server) -> anyhow::Result<()> {
-    beside_writers(server, "/event-first", |_, stop| {
+    beside_writers(server, "/event-first", |Beside { stop, content, .. }| {
         let mut c = Conn::open(server.addr(), 10_000)?;
         let body = |watch| request::path_bool(Some(b"/event-first"), watch);
         let mut sent = std::collections::VecDeque::new();
@@ -96,13 +115,14 @@ fn event_before_change(server: &Server) -> anyhow::Result<()> {
                 c.send(op, &body(watch))?;
                 sent.push_back((op, watch));
             }
-            let Incoming::Frame(frame) = c.incoming(Duration::from_secs(20))? else { bail!("no reply") };
+            let Incoming::Frame(frame) = c.incoming(PATIENCE)? else { bail!("no reply") };
             let zxid = i64::from_be_bytes(frame[4..12].try_into()?);
             ensure!(zxid >= last_zxid, "zxid {zxid:#x} after {last_zxid:#x} on one connection");
             last_zxid = zxid;
             if event(&frame).is_some() {
                 ensure!(armed.take().is_some(), "an event without a watch");
                 events += 1;
+                content.fetch_add(usize::from(events == 11), Ordering::Relaxed);
                 continue;
             }
             let (op, watch) = sent.pop_front().context("a reply to nothing")?;
@@ -121,10 +141,11 @@ fn event_before_change(server: &Server) -> anyhow::Result<()> {
 
 /// Whoever reads after a write was acknowledged to anybody sees it.
 fn seen_by_everybody(server: &Server) -> anyhow::Result<()> {
-    beside_writers(server, "/seen", |newest, stop| {
+    beside_writers(server, "/seen", |Beside { newest, stop, content }| {
         let mut c = Conn::open(server.addr(), 10_000)?;
         let body = request::path_bool(Some(b"/seen"), false);
         let mut last = 0;
+        content.fetch_add(1, Ordering::Relaxed);
         while !stop.load(Ordering::Relaxed) {
             let due = newest.load(Ordering::SeqCst);
             let version = c.call(OpCode::Exists, &body)?.ok()?.stat().context("no stat")?.version;

@@ -48,7 +48,7 @@ const SIZES: [usize; 3] = [10, 500, 3000];
 /// Creates nodes until something fails. Names of those that were acknowledged.
 fn load(server: &mut Server) -> Vec<(String, usize)> {
     let mut done = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let mut conn = loop {
         match Conn::open(server.addr(), 20_000) {
             Ok(conn) => break conn,
@@ -75,7 +75,7 @@ fn one(call: &'static str, error: &'static str, nth: u32) -> Result<String> {
     let acknowledged = load(&mut server);
     let end = match server.exited()? {
         Some(_) => {
-            let status = server.wait_exit(Duration::from_secs(5))?;
+            let status = server.wait_exit(Duration::from_secs(60))?;
             let log = server.log();
             ensure!(!status.success(), "it ended as if all was well:\n{log}");
             ensure!(!log.contains("panicked"), "it panicked:\n{log}");

@@ -8,13 +8,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use zk_proto::{ErrorCode, OpCode, SessionId};
+use zk_proto::{ErrorCode, OpCode, SessionId, Zxid};
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, Role, SyncKind, composition};
 use zk_testkit::process::{Config, Launcher};
 use zk_testkit::raw::Conn;
 use zk_testkit::request::{self, OPEN, READ_ONLY};
 
-use crate::support::{at_once, ensembles, env};
+use crate::support::{at_once, ensembles, env, eventually};
 
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java";
@@ -36,10 +36,12 @@ const LARGE_MIXED: &[&str] = &["java,zkd,java,zkd,zkd,java:observer,zkd:observer
 
 /// Sessions that outlive every step.
 const LONG_MS: i32 = 100_000;
+/// Of sessions that are left alone, with time for one to be moved to another member.
+const LEFT_MS: i32 = 6000;
 /// The member that wins an election among equals.
 const LARGEST: usize = 2;
 /// How long an event or a deletion may take.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = ELECTION;
 
 /// The compositions to run.
 fn chosen(reference: &str, mixed: &[&str]) -> Vec<String> {
@@ -148,6 +150,27 @@ fn clients(e: &Ensemble) -> anyhow::Result<Vec<Conn>> {
     e.running().into_iter().map(|i| Conn::open(e.addr(i), LONG_MS)).collect()
 }
 
+/// What any of the clients was told is there for this one.
+fn catch_up(e: &Ensemble, cs: &mut [Conn], n: usize) -> anyhow::Result<()> {
+    let told = cs.iter().map(|c| c.zxid).max().context("no clients")?;
+    sync_behind(e, &mut cs[n], e.running()[n], told)
+}
+
+/// What was told with this zxid to anybody is there for a client of member `i` after a sync.
+///
+/// Java's leader answers a sync of its own client at once, though it may not have applied what a
+/// follower's client was told already. (ref: Leader.commit, CommitProcessor.needCommit)
+fn sync_behind(e: &Ensemble, c: &mut Conn, i: usize, told: Zxid) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SOON;
+    while c.sync("/")?.zxid < told {
+        let may_lag = e.member(i).name() == "java" && e.role(i).is_none_or(|role| role == Role::Leader);
+        ensure!(may_lag, "member {}: a sync is answered before {told} is there", i + 1);
+        ensure!(Instant::now() < deadline, "member {} never has {told}", i + 1);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
 fn close(clients: Vec<Conn>) -> anyhow::Result<()> {
     clients.into_iter().try_for_each(|mut c| c.close().map(|_| ()))
 }
@@ -165,11 +188,12 @@ pub fn writes_and_reads(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "data")?;
     for n in 0..cs.len() {
-        cs[n].sync("/")?;
+        catch_up(e, &mut cs, n)?;
         let path = format!("{dir}/n{n}");
         cs[n].create(&path, format!("by {n}").as_bytes(), OPEN, 0)?;
-        for (m, c) in cs.iter_mut().enumerate() {
-            c.sync(&path)?;
+        for m in 0..cs.len() {
+            catch_up(e, &mut cs, m)?;
+            let c = &mut cs[m];
             let version = c.get_data(&path, false)?.1.version;
             ensure!(version == m as i32, "version {version} at member {}", m + 1);
             let stat = c.set_data(&path, format!("by {n} and {m}").as_bytes(), version)?;
@@ -181,14 +205,14 @@ pub fn writes_and_reads(e: &mut Ensemble) -> anyhow::Result<()> {
             );
         }
     }
-    for c in &mut cs {
-        c.sync("/")?;
-        let names = c.children(&dir, false)?.0;
+    for n in 0..cs.len() {
+        catch_up(e, &mut cs, n)?;
+        let names = cs[n].children(&dir, false)?.0;
         ensure!(names.len() == e.running().len(), "{names:?}");
     }
     let last = cs.len() - 1;
     cs[last].delete(&format!("{dir}/n0"), -1)?;
-    cs[0].sync("/")?;
+    catch_up(e, &mut cs, 0)?;
     ensure!(cs[0].exists(&format!("{dir}/n0"), false)?.is_none());
     close(cs)
 }
@@ -198,22 +222,22 @@ pub fn watches(e: &mut Ensemble) -> anyhow::Result<()> {
     let dir = fresh(&mut cs[0], "watch")?;
     for writer in 0..cs.len() {
         let path = format!("{dir}/n{writer}");
-        for c in &mut cs {
-            c.sync("/")?;
-            ensure!(c.exists(&path, true)?.is_none());
-            c.children(&dir, true)?;
+        for n in 0..cs.len() {
+            catch_up(e, &mut cs, n)?;
+            ensure!(cs[n].exists(&path, true)?.is_none());
+            cs[n].children(&dir, true)?;
         }
         cs[writer].create(&path, b"1", OPEN, 0)?;
         expect_events(&mut cs, &[(1, &path), (4, &dir)])?;
-        for c in &mut cs {
-            c.sync("/")?;
-            c.get_data(&path, true)?;
+        for n in 0..cs.len() {
+            catch_up(e, &mut cs, n)?;
+            cs[n].get_data(&path, true)?;
         }
         cs[writer].set_data(&path, b"2", -1)?;
         expect_events(&mut cs, &[(3, &path)])?;
-        for c in &mut cs {
-            c.sync("/")?;
-            c.get_data(&path, true)?;
+        for n in 0..cs.len() {
+            catch_up(e, &mut cs, n)?;
+            cs[n].get_data(&path, true)?;
         }
         cs[writer].delete(&path, -1)?;
         expect_events(&mut cs, &[(2, &path)])?;
@@ -242,8 +266,8 @@ pub fn ephemerals(e: &mut Ensemble) -> anyhow::Result<()> {
         let mut owner = Conn::open(e.addr(i), LONG_MS)?;
         owner.sync("/")?;
         owner.create(&path, b"", OPEN, 1)?;
-        for c in &mut cs {
-            c.sync("/")?;
+        for (n, c) in cs.iter_mut().enumerate() {
+            sync_behind(e, c, e.running()[n], owner.zxid)?;
             let stat = c.exists(&path, true)?.context("the ephemeral is not there")?;
             ensure!(stat.ephemeral_owner == owner.session.0, "another owner");
         }
@@ -254,13 +278,13 @@ pub fn ephemerals(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut left: Vec<(usize, SessionId, String)> = Vec::new();
     for i in e.running() {
         let path = format!("{dir}/left{i}");
-        let mut owner = Conn::open(e.addr(i), 4000)?;
+        let mut owner = Conn::open(e.addr(i), LEFT_MS)?;
         owner.sync("/")?;
         owner.create(&path, b"", OPEN, 1)?;
         left.push((i, owner.session, path));
     }
     let (_, kept, kept_path) = left.remove(0);
-    let mut owner = Conn::reopen(e.addr(*e.running().last().context("none")?), kept, 4000)?;
+    let mut owner = Conn::reopen(e.addr(*e.running().last().context("none")?), kept, LEFT_MS)?;
     let deadline = Instant::now() + SOON;
     for (i, session, path) in &left {
         loop {
@@ -273,8 +297,8 @@ pub fn ephemerals(e: &mut Ensemble) -> anyhow::Result<()> {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    for c in &mut cs {
-        c.sync("/")?;
+    for (n, c) in cs.iter_mut().enumerate() {
+        sync_behind(e, c, e.running()[n], owner.zxid)?;
         ensure!(c.exists(&kept_path, false)?.is_some(), "the moved session expired");
     }
     owner.close()?;
@@ -329,16 +353,16 @@ fn acls(e: &mut Ensemble) -> anyhow::Result<()> {
         owner.sync("/")?;
         ensure!(owner.auth("digest", format!("u{n}:pw").as_bytes())? == 0);
         owner.create(&path, b"", &[(31, Some(b"auth"), Some(b""))], 0)?;
-        for c in &mut cs {
-            c.sync("/")?;
+        for (n, c) in cs.iter_mut().enumerate() {
+            sync_behind(e, c, e.running()[n], owner.zxid)?;
             let read = c.call(OpCode::GetData, &request::path_bool(Some(path.as_bytes()), false))?;
             ensure!(read.header.err == no_auth, "a stranger reads");
             let set = c.call(OpCode::SetData, &request::set_data(Some(path.as_bytes()), Some(b"x"), -1))?;
             ensure!(set.header.err == no_auth, "a stranger writes");
         }
         owner.set_acl(&path, READ_ONLY, 0)?;
-        for c in &mut cs {
-            c.sync("/")?;
+        for (n, c) in cs.iter_mut().enumerate() {
+            sync_behind(e, c, e.running()[n], owner.zxid)?;
             c.get_data(&path, false)?;
         }
         owner.close()?;
@@ -396,8 +420,7 @@ fn errors_use_zxids(e: &mut Ensemble) -> anyhow::Result<()> {
 pub fn sync_then_read(e: &mut Ensemble) -> anyhow::Result<()> {
     let mut cs = clients(e)?;
     let dir = fresh(&mut cs[0], "sync")?;
-    // Java's leader answers a sync of its own client at once, though it may not have applied
-    // what a follower's client was told already. (ref: Leader.commit, CommitProcessor.needCommit)
+    // See `sync_behind`.
     let may_lag = |i: usize| e.member(i).name() == "java" && e.role(i) == Some(Role::Leader);
     let lags: Vec<bool> = (0..cs.len()).map(may_lag).collect();
     for n in 0..100 {
@@ -451,12 +474,12 @@ fn away(e: &mut Ensemble, i: usize, count: usize, due: SyncKind) -> anyhow::Resu
     // A member without a transaction of the leader's oldest log gets a snapshot.
     let dir = fresh(&mut c, "away")?;
     let newest = e.zxid(leader)?;
-    e.wait("the member has the newest zxid", SOON, |e| e.zxid(i).ok() == Some(newest))?;
+    e.wait("the member has the newest zxid", SOON, |e| e.zxid(i).is_ok_and(|z| z >= newest))?;
     e.kill(i)?;
     transactions(&mut c, &dir, count)?;
     c.close()?;
     e.restart(i)?;
-    expect_sync(e, i, leader, before, due)
+    eventually(|| expect_sync(e, i, leader, before, due))
 }
 
 /// Member `i` was synchronised since it had been `before` times, at last like this.
@@ -484,8 +507,8 @@ fn largest_misses(e: &mut Ensemble, count: usize, due: SyncKind) -> anyhow::Resu
 }
 
 fn observers_miss(e: &mut Ensemble) -> anyhow::Result<()> {
-    for i in 0..e.len() {
-        if e.role(i) == Some(Role::Observer) {
+    for (i, role) in e.roles(ELECTION)? {
+        if role == Role::Observer {
             away(e, i, 10, SyncKind::Diff)?;
         }
     }
@@ -511,7 +534,10 @@ pub fn leader_killed(e: &mut Ensemble) -> anyhow::Result<()> {
     ensure!(stat.ephemeral_owner == owner.session.0);
     owner.create(&format!("{dir}/after"), b"", OPEN, 0)?;
     e.restart(leader)?;
-    ensure!(e.sync_kinds(leader).len() > before, "the old leader tells of no synchronisation");
+    eventually(|| {
+        ensure!(e.sync_kinds(leader).len() > before, "the old leader tells of no synchronisation");
+        Ok(())
+    })?;
     let mut owner = Conn::reopen(e.addr(leader), owner.session, 20_000)?;
     owner.sync("/")?;
     ensure!(owner.exists(&format!("{dir}/after"), false)?.is_some());
@@ -573,7 +599,8 @@ pub fn lone_write_and_then(
         c.close()?;
     }
     e.restart(LARGEST)?;
-    expect_sync(e, LARGEST, next, before, if commits { SyncKind::Snap } else { SyncKind::Trunc })?;
+    let due = if commits { SyncKind::Snap } else { SyncKind::Trunc };
+    eventually(|| expect_sync(e, LARGEST, next, before, due))?;
     let tree = e.same_tree()?;
     ensure!(!tree.contains_key(&path), "a write that was never committed came back");
     ensure!(tree.contains_key(&format!("{dir}/committed")) == commits);

@@ -12,10 +12,12 @@ use zk_testkit::request::{self, OPEN};
 use zk_testkit::{tree, vectors};
 
 /// Sessions outlive every restart here.
-const SESSION_MS: i32 = 60_000;
+const SESSION_MS: i32 = 600_000;
 
 fn config() -> Config {
-    Config::default().line("maxSessionTimeout", 120_000).property("znode.container.checkIntervalMs", i32::MAX)
+    Config::default()
+        .line("maxSessionTimeout", SESSION_MS)
+        .property("znode.container.checkIntervalMs", i32::MAX)
 }
 
 fn super_user(server: &Server) -> anyhow::Result<Conn> {

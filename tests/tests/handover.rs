@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use zk_proto::OpCode;
-use zk_testkit::ensemble::{self, ELECTION, Ensemble, composition};
+use zk_testkit::ensemble::{self, ELECTION, Ensemble, Role, composition};
 use zk_testkit::http;
 use zk_testkit::process::SUPER;
 use zk_testkit::raw::Conn;
@@ -28,7 +28,9 @@ enum End {
 
 #[test]
 fn a_leader_that_is_told_to_stop_is_missed_for_a_moment() {
-    let mut e = Ensemble::start(&composition("zkd,zkd,zkd").unwrap(), ensemble::config()).unwrap();
+    // Time-outs of 40 s.
+    let config = ensemble::config().line("initLimit", 80).line("syncLimit", 80);
+    let mut e = Ensemble::start(&composition("zkd,zkd,zkd").unwrap(), config).unwrap();
     let mut gaps: Vec<(End, Duration)> = Vec::new();
     for _ in 0..env("ZKD_HANDOVER_ROUNDS", 1) {
         for end in [End::Term, End::Kill] {
@@ -41,8 +43,8 @@ fn a_leader_that_is_told_to_stop_is_missed_for_a_moment() {
     for (end, gap) in &gaps {
         println!("{end:?}: {gap:.1?} without an acknowledged write");
     }
-    // Elections alone may take more on a busy machine, time-outs take far more.
-    assert!(gaps.iter().all(|(_, gap)| *gap < Duration::from_secs(5)), "{gaps:?}");
+    // Elections alone may take some time on a busy machine, time-outs take far more.
+    assert!(gaps.iter().all(|(_, gap)| *gap < Duration::from_secs(20)), "{gaps:?}");
 }
 
 /// The longest time without an acknowledged write for a client of another member
@@ -114,6 +116,7 @@ fn a_leader_hands_over_when_it_is_asked_to() {
     assert_eq!(ask((leader + 1) % 3, SUPER).status, 409);
     let done = ask(leader, SUPER);
     assert_eq!(done.status, 200, "{}\n{}", done.text(), e.log_tails());
+    e.wait("another leader", ELECTION, |e| e.role(leader) == Some(Role::Follower)).unwrap();
     let next = e.wait_leader(ELECTION).unwrap();
     assert_ne!(next, leader);
     // The same connection goes on, and what it has made is there.

@@ -9,7 +9,7 @@ use zk_testkit::process::Config;
 use zk_testkit::raw::Conn;
 use zk_testkit::request::OPEN;
 
-use crate::support::{at_once, env};
+use crate::support::{at_once, env, eventually};
 
 const LONG_MS: i32 = 30_000;
 /// Longer than an election of Java's takes with anybody who is there.
@@ -159,8 +159,11 @@ fn one_lost(e: &mut Ensemble) -> anyhow::Result<()> {
     lose(e, 0)?;
     e.wait_leader(ELECTION)?;
     e.restart(0)?;
-    let kinds = e.sync_kinds(0);
-    ensure!(kinds.last() == Some(&SyncKind::Snap), "it got {kinds:?}");
+    eventually(|| {
+        let kinds = e.sync_kinds(0);
+        ensure!(kinds.last() == Some(&SyncKind::Snap), "it got {kinds:?}");
+        Ok(())
+    })?;
     all_have(e, &["/early"])?;
     // It counts now: with it a majority is left.
     e.kill(1)?;

@@ -15,7 +15,7 @@ use zk_gssapi::{Context, Credentials};
 use zk_proto::{ErrorCode, OpCode};
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, composition};
 use zk_testkit::process::{Config, Server, Zkd, free_port, zk_cli_with};
-use zk_testkit::raw::{Conn, Incoming};
+use zk_testkit::raw::{Conn, Incoming, PATIENCE};
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN};
 
@@ -308,7 +308,7 @@ fn another_layer(server: &Server) -> anyhow::Result<()> {
         c.send(OpCode::Sasl, &request::path(Some(&choice)))?;
         let mut closed = false;
         while !closed {
-            match c.incoming(Duration::from_secs(20))? {
+            match c.incoming(PATIENCE)? {
                 Incoming::Closed => closed = true,
                 Incoming::Frame(frame) => ensure!(!frame.ends_with(&[0; 4]), "{choice:?}: {frame:?}"),
                 other => bail!("{choice:?}: {other:?}"),

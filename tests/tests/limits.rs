@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use zk_proto::{OpCode, limits};
 use zk_testkit::process::{Config, Server, Zkd};
-use zk_testkit::raw::{Conn, four_letter, push_frame};
+use zk_testkit::raw::{Conn, PATIENCE, four_letter, push_frame};
 use zk_testkit::request::{self, OPEN};
 
 use crate::support::{Row, check_rows};
@@ -25,7 +25,7 @@ fn connections(server: &Server) -> anyhow::Result<()> {
         open.push(eventually(server).with_context(|| format!("connection {n}"))?);
     }
     let mut one_more = Conn::dial(server.addr())?;
-    ensure!(one_more.closes_within(Duration::from_secs(10))?, "a sixth connection is kept");
+    ensure!(one_more.closes_within(PATIENCE)?, "a sixth connection is kept");
     open.pop().context("five")?.close()?;
     eventually(server).context("the place of a closed connection stays taken").map(drop)
 }
@@ -33,7 +33,7 @@ fn connections(server: &Server) -> anyhow::Result<()> {
 /// A place is free only a moment after its connection has closed; those that
 /// asked whether the server serves count as well.
 fn eventually(server: &Server) -> anyhow::Result<Conn> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + 2 * PATIENCE;
     loop {
         match Conn::open(server.addr(), 10_000) {
             Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
@@ -72,23 +72,23 @@ fn max_buffer(server: &Server) -> anyhow::Result<()> {
     let overhead = 8 + request::set_data(Some(b"/m"), Some(b""), -1).len();
     c.set_data("/m", &vec![b'x'; 5000 - overhead], -1)?;
     c.send(OpCode::SetData, &request::set_data(Some(b"/m"), Some(&vec![b'x'; 5001 - overhead]), -1))?;
-    ensure!(c.closes_within(Duration::from_secs(10))?, "a frame beyond the limit is read");
+    ensure!(c.closes_within(PATIENCE)?, "a frame beyond the limit is read");
     Ok(())
 }
 
 #[test]
 fn row_26_a_connection_without_a_handshake() {
     let rows: &[Row] = &[("row 26: nio.sessionlessCnxnTimeout", sessionless)];
-    check_rows(&Config::default().property("zookeeper.nio.sessionlessCnxnTimeout", 1500), rows);
+    check_rows(&Config::default().property("zookeeper.nio.sessionlessCnxnTimeout", 4000), rows);
 }
 
 fn sessionless(server: &Server) -> anyhow::Result<()> {
+    let mut session = Conn::open(server.addr(), 10_000)?;
     let mut idle = Conn::dial(server.addr())?;
     let mut half = Conn::dial(server.addr())?;
     half.send_bytes(&[0, 0, 0, 45, 0])?;
-    let mut session = Conn::open(server.addr(), 10_000)?;
-    ensure!(idle.closes_within(Duration::from_secs(8))?, "an idle connection is kept");
-    ensure!(half.closes_within(Duration::from_secs(8))?, "half a handshake is kept");
+    ensure!(idle.closes_within(PATIENCE)?, "an idle connection is kept");
+    ensure!(half.closes_within(PATIENCE)?, "half a handshake is kept");
     session.ping()?;
     Ok(())
 }
@@ -136,8 +136,9 @@ fn many_children(server: &Server) -> anyhow::Result<()> {
 /// A client that asks and never reads must not fill the server's memory.
 #[test]
 fn a_client_that_does_not_read() {
-    let server = Server::start(&Zkd, Config::default()).unwrap();
-    let mut c = Conn::open(server.addr(), 10_000).unwrap();
+    // Who is not read from is not heard of either.
+    let server = Server::start(&Zkd, Config::default().line("maxSessionTimeout", 600_000)).unwrap();
+    let mut c = Conn::open(server.addr(), 600_000).unwrap();
     let body = vec![b'x'; 500_000];
     c.create("/big", &body, OPEN, 0).unwrap();
     let before = server.resident().unwrap();
@@ -146,7 +147,7 @@ fn a_client_that_does_not_read() {
         push_frame(&mut out, &request::frame(xid, 4, &request::path_bool(Some(b"/big"), false)));
     }
     // 1 GB of replies for each of these.
-    let mut greedy: Vec<Conn> = (0..4).map(|_| Conn::open(server.addr(), 10_000).unwrap()).collect();
+    let mut greedy: Vec<Conn> = (0..4).map(|_| Conn::open(server.addr(), 600_000).unwrap()).collect();
     for g in &mut greedy {
         let _ = g.send_bytes(&out);
     }
@@ -157,7 +158,7 @@ fn a_client_that_does_not_read() {
     let mut other = Conn::open(server.addr(), 10_000).unwrap();
     let began = Instant::now();
     other.set_data("/big", b"small", -1).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     // And one who reads after all gets everything that was asked.
     let mut g = greedy.remove(0);
     for xid in 1..=2000 {
@@ -194,7 +195,7 @@ fn claimed_lengths_take_no_memory() {
 fn a_bad_configuration_is_refused_by_name() {
     let mut server = Server::prepare(&Zkd, Config::default().line("tickTime", "soon")).unwrap();
     server.spawn().unwrap();
-    let status = server.wait_exit(Duration::from_secs(20)).unwrap();
+    let status = server.wait_exit(Duration::from_secs(60)).unwrap();
     let log = server.log();
     assert!(!status.success(), "{log}");
     assert!(log.contains("zoo.cfg") && log.contains("tickTime") && log.contains("soon"), "{log}");

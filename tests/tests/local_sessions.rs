@@ -14,7 +14,7 @@ use zk_testkit::raw::{Conn, hello, hello_again};
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN};
 
-use crate::support::ensembles;
+use crate::support::{ensembles, eventually};
 
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java";
@@ -22,7 +22,13 @@ const REFERENCE: &str = "java,java,java";
 const USUAL: &[&str] = &["zkd,zkd,zkd", "java,zkd,java", "zkd,java,zkd:observer,zkd"];
 
 const EPHEMERAL: i32 = 1;
-const LONG: i32 = 30_000;
+/// Nobody expires while the counts of sessions are looked at.
+const LONG: i32 = 120_000;
+/// Of sessions that are to expire, and of others that do not for they are heard of.
+const SHORT: i32 = 1;
+const HEARD: i32 = 4000;
+/// How long a close, an event or a count may take.
+const SOON: Duration = Duration::from_secs(60);
 
 fn config() -> Config {
     ensemble::config().line("localSessionsEnabled", "true")
@@ -76,6 +82,24 @@ fn counts(e: &Ensemble, i: usize) -> anyhow::Result<(f64, f64)> {
     Ok((of("local_sessions")?, of("global_sessions")?))
 }
 
+/// The counts of sessions at a member are these, as soon as what was acknowledged is counted.
+fn becomes(e: &Ensemble, i: usize, before: (f64, f64), due: (f64, f64)) -> anyhow::Result<()> {
+    eventually(|| {
+        let now = counts(e, i)?;
+        ensure!(now == due, "the sessions of member {} were {before:?} and became {now:?}", i + 1);
+        Ok(())
+    })
+}
+
+/// A member counts so many global sessions. It shows a transaction before it counts its session.
+fn knows(e: &Ensemble, i: usize, global: f64) -> anyhow::Result<()> {
+    eventually(|| {
+        let now = counts(e, i)?.1;
+        ensure!(now == global, "member {} counts {now} sessions, not {global}", i + 1);
+        Ok(())
+    })
+}
+
 /// The last committed transaction, asked of a follower: it has a sync's answer behind all commits. A leader
 /// of the reference answers a sync of its own clients before it shows what others have heard of already.
 fn zxid(e: &Ensemble) -> anyhow::Result<i64> {
@@ -91,7 +115,7 @@ fn settle(e: &Ensemble) -> anyhow::Result<()> {
     for i in 0..e.len() {
         let reply = Conn::open(e.addr(i), LONG)?.sync("/")?;
         ensure!(reply.err == 0, "sync {}", reply.err);
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + SOON;
         while e.zxid(i)? < committed {
             ensure!(Instant::now() < deadline, "member {} never shows {committed:x}", i + 1);
             std::thread::sleep(Duration::from_millis(5));
@@ -105,8 +129,7 @@ fn one_member_knows_it(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     let (before, (local, global)) = (zxid(e)?, counts(e, i)?);
     let mut c = Conn::open(e.addr(i), LONG)?;
     ensure!(zxid(e)? == before, "the session is a transaction");
-    let now = counts(e, i)?;
-    ensure!(now == (local + 1.0, global), "{local} and {global} sessions became {now:?}");
+    becomes(e, i, (local, global), (local + 1.0, global))?;
     let dump = e.member(i).word("dump")?;
     let local = dump.split("Global").next().unwrap_or_default();
     ensure!(local.contains("Local Session") && local.contains(&c.session.to_string()), "{dump}");
@@ -115,16 +138,17 @@ fn one_member_knows_it(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     c.create(&path, b"1", OPEN, 0)?;
     ensure!(c.set_data(&path, b"2", 0)?.version == 1, "version");
     let mut o = Conn::open(other, LONG)?;
+    settle(e)?;
     o.sync("/")?;
     ensure!(o.get_data(&path, false)?.0.as_deref() == Some(b"2"), "data elsewhere");
     // It goes on here, with its watches, and only here.
     refuses(other, c.session)?;
     let mut again = Conn::reopen(e.addr(i), c.session, LONG)?;
-    ensure!(c.closes_within(Duration::from_secs(5))?, "the old connection stays");
+    ensure!(c.closes_within(SOON)?, "the old connection stays");
     let lists = [Some(vec![path.clone().into_bytes()]), Some(vec![]), Some(vec![])];
     again.call(OpCode::SetWatches, &request::set_watches(zxid(e)?, &lists))?.ok()?;
     o.set_data(&path, b"3", 1)?;
-    let event = again.event(Duration::from_secs(5))?.context("no event")?;
+    let event = again.event(SOON)?.context("no event")?;
     ensure!(event.path == path, "{event:?}");
     // Its end is no transaction and comes behind its writes.
     let set = |v: i32| request::set_data(Some(path.as_bytes()), Some(b"4"), v);
@@ -132,7 +156,7 @@ fn one_member_knows_it(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     let xids = [again.send(OpCode::SetData, &set(2))?, again.send(OpCode::CloseSession, &[])?];
     again.reply_to(xids[0], OpCode::SetData)?.ok()?;
     again.reply_to(xids[1], OpCode::CloseSession)?.ok()?;
-    ensure!(again.closes_within(Duration::from_secs(5))?, "the connection stays");
+    ensure!(again.closes_within(SOON)?, "the connection stays");
     let after = zxid(e)?;
     ensure!(after == before + 1, "{before:x}, then {after:x}: the end of the session is a transaction");
     refuses(e.addr(i), again.session)?;
@@ -149,13 +173,12 @@ fn upgrade(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     let stat = c.exists(&path, false)?.context("no node")?;
     ensure!(stat.ephemeral_owner == c.session.0, "{stat:?}");
     ensure!(stat.czxid == before + 2, "{stat:?} after {before:x}: the session comes first");
-    let now = counts(e, i)?;
-    ensure!(now == (local - 1.0, global + 1.0), "{local} and {global} sessions became {now:?}");
+    becomes(e, i, (local, global), (local - 1.0, global + 1.0))?;
     c.create(&format!("{path}-2"), b"", OPEN, EPHEMERAL)?;
     ensure!(zxid(e)? == before + 3, "upgraded twice");
     settle(e)?;
     for m in 0..e.len() {
-        ensure!(counts(e, m)?.1 == global + 1.0, "member {} does not know it", m + 1);
+        knows(e, m, global + 1.0).context("it is not known")?;
     }
     // It moves like any other.
     let mut moved = Conn::reopen(other, c.session, LONG)?;
@@ -165,7 +188,7 @@ fn upgrade(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     settle(e)?;
     for m in 0..e.len() {
         ensure!(Conn::open(e.addr(m), LONG)?.exists(&path, false)?.is_none(), "member {}", m + 1);
-        ensure!(counts(e, m)?.1 == global, "member {} still knows it", m + 1);
+        knows(e, m, global).context("it is still known")?;
     }
     Ok(())
 }
@@ -197,7 +220,7 @@ fn upgrade_in_a_pipeline(e: &Ensemble, i: usize) -> anyhow::Result<()> {
         zxids.push(reply.header.zxid.0);
     }
     ensure!(zxids.is_sorted() && zxids[1] == zxids[0] + 2, "{zxids:x?}");
-    ensure!(c.closes_within(Duration::from_secs(5))?, "the connection stays");
+    ensure!(c.closes_within(SOON)?, "the connection stays");
     settle(e)?;
     for m in 0..e.len() {
         let (names, _) = Conn::open(e.addr(m), LONG)?.children(&path, false)?;
@@ -225,31 +248,31 @@ fn upgrade_by_multi(e: &Ensemble, i: usize) -> anyhow::Result<()> {
 fn expiry(e: &Ensemble) -> anyhow::Result<()> {
     let mut silent = Vec::new();
     for i in 0..e.len() {
-        silent.push((i, Conn::open(e.addr(i), 1)?, false));
-        let mut upgraded = Conn::open(e.addr(i), 1)?;
+        silent.push((i, Conn::open(e.addr(i), SHORT)?, false));
+        let mut upgraded = Conn::open(e.addr(i), SHORT)?;
         upgraded.create(&format!("/silent-{i}"), b"", OPEN, EPHEMERAL)?;
         silent.push((i, upgraded, true));
     }
     // One that is heard of.
     let mut loud = Vec::new();
     for i in 0..e.len() {
-        loud.push(Conn::open(e.addr(i), 1)?);
+        loud.push(Conn::open(e.addr(i), HEARD)?);
     }
     let timeout = Duration::from_millis(u64::try_from(loud[0].timeout)?);
     let started = Instant::now();
-    while started.elapsed() < 3 * timeout {
+    while started.elapsed() < timeout * 3 / 2 {
         for c in &mut loud {
             c.ping().context("a session that pings")?;
         }
-        std::thread::sleep(timeout / 8);
+        std::thread::sleep(timeout / 32);
     }
     for (i, mut c, upgraded) in silent {
         let what = if upgraded { "upgraded" } else { "local" };
-        ensure!(c.closes_within(Duration::from_secs(10))?, "{what} session of member {} lives", i + 1);
+        ensure!(c.closes_within(SOON)?, "{what} session of member {} lives", i + 1);
         refuses(e.addr(i), c.session)?;
     }
     settle(e)?;
-    let (names, _) = loud[0].children("/", false)?;
+    let (names, _) = Conn::open(e.addr(0), LONG)?.children("/", false)?;
     ensure!(!names.iter().any(|n| n.starts_with("silent")), "{names:?}");
     Ok(())
 }

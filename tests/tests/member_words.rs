@@ -59,13 +59,12 @@ fn compare_all(e: &mut Ensemble) -> anyhow::Result<()> {
         e.member(3).word("dump").is_ok_and(|text| text.contains("\t0x"))
     })?;
     let java_leads = lines(e, 3)?;
-    ensure!(e.role(3) == Some(Role::Leader), "member 4 does not lead");
+    ensure!(e.wait_leader(ELECTION)? == 3, "member 4 does not lead");
     compare("a follower", &lines(e, 0)?, &lines(e, 1)?)?;
     compare("an observer", &lines(e, 4)?, &lines(e, 5)?)?;
     sessions.clear();
     e.stop(3)?;
-    e.wait_all_serving(ELECTION)?;
-    ensure!(e.role(2) == Some(Role::Leader), "member 3 does not lead");
+    ensure!(e.roles(ELECTION)?.get(&2) == Some(&Role::Leader), "member 3 does not lead");
     let sessions = all_have_clients(e)?;
     compare("a leader", &java_leads, &lines(e, 2)?)?;
     compare("a follower of zkd", &lines(e, 0)?, &lines(e, 1)?)?;
@@ -73,7 +72,7 @@ fn compare_all(e: &mut Ensemble) -> anyhow::Result<()> {
     drop(sessions);
     // Two of four are no quorum.
     e.stop(2)?;
-    e.wait("members that look for a leader", ELECTION, |e| (0..6).all(|i| e.role(i).is_none()))?;
+    e.wait_none_serving(ELECTION)?;
     compare("a member that looks for a leader", &lines(e, 0)?, &lines(e, 1)?)?;
     compare("an observer that looks for a leader", &lines(e, 4)?, &lines(e, 5)?)
 }

@@ -3,7 +3,7 @@
 //! `ZKD_OBSERVERS_ONLY=zkd,zkd,java,zkd:observer` chooses compositions by hand.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, Place, Role, SyncKind, composition};
@@ -13,7 +13,7 @@ use zk_testkit::request::OPEN;
 
 use crate::ensemble::{self as steps, Step};
 use crate::reconfig;
-use crate::support::ensembles;
+use crate::support::{ensembles, eventually};
 
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java,java:observer,java:observer";
@@ -22,9 +22,6 @@ const REFERENCE: &str = "java,java,java,java:observer,java:observer";
 /// and followers of Java under zkd.
 const MIXED: &[&str] =
     &["zkd,zkd,java,zkd:observer,java:observer", "java,java,zkd,zkd:observer", "zkd,zkd,zkd,zkd:observer"];
-
-/// How long it may take until numbers are what they should be.
-const SOON: Duration = Duration::from_secs(15);
 
 /// Members that listen at one port, each on an address of its own.
 fn prepare(list: &str) -> anyhow::Result<Ensemble> {
@@ -80,8 +77,9 @@ fn followers_serve_observers() {
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
 
-fn observers(e: &Ensemble) -> Vec<usize> {
-    e.running().into_iter().filter(|i| e.role(*i) == Some(Role::Observer)).collect()
+fn observers(e: &mut Ensemble) -> anyhow::Result<Vec<usize>> {
+    let roles = e.roles(ELECTION)?;
+    Ok(roles.into_iter().filter(|(_, role)| *role == Role::Observer).map(|(i, _)| i).collect())
 }
 
 /// The follower of an observer, as the observer tells.
@@ -95,21 +93,14 @@ fn master(e: &Ensemble, i: usize) -> anyhow::Result<usize> {
 fn followers_serve(e: &mut Ensemble) -> anyhow::Result<()> {
     let leader = e.wait_leader(ELECTION)?;
     e.wait_all_serving(ELECTION)?;
-    let deadline = Instant::now() + SOON;
-    while let Err(error) = numbers(e, leader) {
-        if Instant::now() > deadline {
-            return Err(error);
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
+    eventually(|| numbers(e, leader))
 }
 
-fn numbers(e: &Ensemble, leader: usize) -> anyhow::Result<()> {
-    let followers: Vec<usize> =
-        e.running().into_iter().filter(|i| e.role(*i) == Some(Role::Follower)).collect();
-    let observers = observers(e);
-    ensure!(followers.len() + observers.len() + 1 == e.running().len(), "not all serve");
+fn numbers(e: &mut Ensemble, leader: usize) -> anyhow::Result<()> {
+    let observers = observers(e)?;
+    let others = e.running().into_iter().filter(|i| *i != leader);
+    let followers: Vec<usize> = others.filter(|i| !observers.contains(i)).collect();
+    let e = &*e;
     let of = |i: usize, name: &str| Ok::<_, anyhow::Error>(e.metric(i, name)?.map(|n| n as usize));
     ensure!(of(leader, "synced_observers")? == Some(0), "observers at the leader");
     let learners = of(leader, "learners")?;
@@ -127,7 +118,7 @@ fn numbers(e: &Ensemble, leader: usize) -> anyhow::Result<()> {
 /// Each observer is away for some transactions and is brought back like this.
 fn observers_miss(e: &mut Ensemble, due: SyncKind) -> anyhow::Result<()> {
     let leader = e.wait_leader(ELECTION)?;
-    for i in observers(e) {
+    for i in observers(e)? {
         let before = e.sync_kinds(i).len();
         e.kill(i)?;
         let mut c = Conn::open(e.addr(leader), 20_000)?;
@@ -135,15 +126,18 @@ fn observers_miss(e: &mut Ensemble, due: SyncKind) -> anyhow::Result<()> {
         steps::transactions(&mut c, &dir, 10)?;
         c.close()?;
         e.restart(i)?;
-        let got = e.sync_kinds(i);
-        ensure!(got[before..].last() == Some(&due), "member {} got {:?}", i + 1, &got[before..]);
+        eventually(|| {
+            let got = e.sync_kinds(i);
+            ensure!(got[before..].last() == Some(&due), "member {} got {:?}", i + 1, &got[before..]);
+            Ok(())
+        })?;
     }
     Ok(())
 }
 
 /// Each observer goes to another follower, and its clients' sessions go on.
 fn masters_killed(e: &mut Ensemble) -> anyhow::Result<()> {
-    for i in observers(e) {
+    for i in observers(e)? {
         followers_serve(e)?;
         let from = master(e, i)?;
         let mut owner = Conn::open(e.addr(i), 20_000)?;
@@ -152,7 +146,8 @@ fn masters_killed(e: &mut Ensemble) -> anyhow::Result<()> {
         let began = Instant::now();
         e.kill(from)?;
         e.wait("another follower for the observer", ELECTION, |e| {
-            master(e, i).is_ok_and(|now| now != from && e.role(now) == Some(Role::Follower))
+            let with = |now: usize| now != from && e.role(now) == Some(Role::Follower);
+            master(e, i).is_ok_and(with) && e.role(i).is_some()
         })?;
         println!("  member {} is with another follower after {:.1?}", i + 1, began.elapsed());
         let mut owner = Conn::reopen(e.addr(i), owner.session, 20_000)?;
@@ -189,11 +184,11 @@ fn snapshots(e: &mut Ensemble) -> anyhow::Result<()> {
 fn change_places(e: &mut Ensemble) -> anyhow::Result<()> {
     for observer in [true, false] {
         let leader = e.wait_leader(ELECTION)?;
-        let via = *observers(e).first().context("no observer")?;
+        let via = *observers(e)?.first().context("no observer")?;
         let i = if observer {
             master(e, via)?
         } else {
-            (0..3).find(|i| *i != leader && e.role(*i) == Some(Role::Observer)).context("nobody changed")?
+            observers(e)?.into_iter().find(|i| *i < 3 && *i != leader).context("nobody changed")?
         };
         e.set_observer(i, observer);
         let change = reconfig::some(&reconfig::line(e, i), "");
@@ -206,7 +201,7 @@ fn change_places(e: &mut Ensemble) -> anyhow::Result<()> {
         reconfig::shown(e, &text.context("no configuration")?.0)?;
         followers_serve(e)?;
         let due = if observer { Role::Observer } else { Role::Follower };
-        ensure!(e.role(i) == Some(due), "{:?}", e.role(i));
+        e.wait_role(i, due)?;
     }
     Ok(())
 }

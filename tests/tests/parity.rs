@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use zk_testkit::ensemble::{self, ELECTION, Ensemble, MemberSpec, Role};
+use zk_testkit::ensemble::{self, ELECTION, Ensemble, MemberSpec};
 use zk_testkit::http;
 use zk_testkit::process::{Config, JavaWithAdmin, Launcher, SUPER, Server, Zkd, free_port};
 use zk_testkit::raw::Conn;
@@ -171,6 +172,17 @@ fn load(addr: SocketAddr, name: &str) -> anyhow::Result<Conn> {
     Ok(c)
 }
 
+/// Java queues the expiry of a session a moment after its making, and until then `dump` lacks it.
+fn is_dumped(server: &Server, session: &Conn) -> anyhow::Result<()> {
+    let deadline = Instant::now() + ELECTION;
+    let line = format!("\t{}", session.session);
+    while !server.word("dump")?.contains(&line) {
+        ensure!(Instant::now() < deadline, "no session {}", session.session);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 fn ask(server: &Server, ports: &Ports, commands: &[String]) -> anyhow::Result<Answers> {
     let mut all = Answers::new();
     for command in commands.iter().filter(|c| !NOT_ASKED.contains(&c.as_str())) {
@@ -324,7 +336,8 @@ impl Table {
 fn standalone(launcher: &'static dyn Launcher) -> anyhow::Result<Answers> {
     let (config, ports) = config(Config::default());
     let server = Server::start(launcher, config)?;
-    let _session = load(server.addr(), "p")?;
+    let session = load(server.addr(), "p")?;
+    is_dumped(&server, &session)?;
     ask(&server, &ports, &commands(&ports)?)
 }
 
@@ -350,10 +363,10 @@ fn ensemble_of(launcher: &'static dyn Launcher) -> anyhow::Result<(Answers, Answ
         ports.push(p);
     }
     e.start_all()?;
-    e.wait_all_serving(ELECTION)?;
-    let leader = (0..3).find(|i| e.role(*i) == Some(Role::Leader)).context("nobody leads")?;
+    let leader = e.wait_leader(ELECTION)?;
     let follower = (leader + 1) % 3;
     let sessions = [load(e.addr(leader), "l")?, load(e.addr(follower), "f")?];
+    sessions.iter().try_for_each(|c| is_dumped(e.member(leader), c))?;
     let of = |i: usize| ask(e.member(i), &ports[i], &commands(&ports[i])?);
     let answers = (of(leader)?, of(follower)?);
     drop(sessions);

@@ -18,7 +18,7 @@ use zk_testkit::raw::Conn;
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN};
 
-use crate::support::ensembles;
+use crate::support::{ensembles, eventually};
 
 /// The expectations of this file, proven on the reference alone.
 const REFERENCE: &str = "java,java,java,java,java";
@@ -115,7 +115,7 @@ fn under_load(e: &mut Ensemble, tool: Tool, steps: &[(&str, Step)]) -> anyhow::R
     outcome?;
     println!("{} writes acknowledged, longest pause {pause:.1?}", acked.len());
     has_all(e, &acked)?;
-    written_down(e)?;
+    eventually(|| written_down(e))?;
     // What they have written down is enough to come back.
     for i in e.running() {
         e.stop(i)?;
@@ -310,7 +310,7 @@ fn join(e: &mut Ensemble, i: usize, via: usize, clients: &Clients) -> anyhow::Re
     let (text, stat) = reconfig(e, via, clients, &some(&line(e, i), ""))?;
     ensure!(text.contains(&line(e, i)) && text.ends_with(&format!("version={:x}", stat.mzxid)), "{text}");
     ensure!(stat.version == -1 && stat.data_length as usize == text.len(), "{stat:?}");
-    let event = conn.event(Duration::from_secs(10))?.context("no event")?;
+    let event = conn.event(ELECTION)?.context("no event")?;
     ensure!(event.path == "/zookeeper/config", "{event:?}");
     shown(e, &text)
 }
@@ -344,7 +344,7 @@ fn voters_and_observers_change_places(e: &mut Ensemble, clients: &Clients) -> an
         e.set_observer(i, observer);
         let (text, _) = reconfig(e, via, clients, &some(&line(e, i), ""))?;
         shown(e, &text)?;
-        ensure!(e.role(i) == Some(role), "{:?}", e.role(i));
+        e.wait_role(i, role)?;
     }
     Ok(())
 }

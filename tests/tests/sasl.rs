@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use md5::{Digest, Md5};
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 use zk_proto::{ErrorCode, OpCode, Xid};
 use zk_testkit::ensemble::{self, ELECTION, Ensemble, composition};
 use zk_testkit::process::{Config, Server, zk_cli_with};
-use zk_testkit::raw::{Conn, Incoming, Reply};
+use zk_testkit::raw::{Conn, Incoming, PATIENCE, Reply};
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN, RawAcl};
 
@@ -153,7 +152,7 @@ fn log_in(server: &Server, who: (&'static str, &'static str)) -> anyhow::Result<
 /// The reply says that the login failed, with an empty token, and the connection closes.
 pub fn expect_failure(mut c: Conn, reply: &Reply, code: ErrorCode) -> anyhow::Result<()> {
     ensure!(reply.code() == code && reply.body == [0xff; 4], "{reply:?}");
-    match c.incoming(Duration::from_secs(10))? {
+    match c.incoming(PATIENCE)? {
         Incoming::Closed => Ok(()),
         other => bail!("{other:?} instead of a close"),
     }
@@ -307,7 +306,7 @@ fn second_login(server: &Server) -> anyhow::Result<()> {
 fn null_token(server: &Server) -> anyhow::Result<()> {
     let mut c = open(server)?;
     c.send(OpCode::Sasl, &request::path(None))?;
-    ensure!(matches!(c.incoming(Duration::from_secs(10))?, Incoming::Closed));
+    ensure!(matches!(c.incoming(PATIENCE)?, Incoming::Closed));
     Ok(())
 }
 
@@ -333,7 +332,7 @@ fn realms(server: &Server) -> anyhow::Result<()> {
     let mut c = open(server)?;
     let response = Response::new(("a@b@c", "r"), &challenged(&mut c)?);
     c.send(OpCode::Sasl, &request::path(Some(response.text().as_bytes())))?;
-    let next = c.incoming(Duration::from_secs(10))?;
+    let next = c.incoming(PATIENCE)?;
     ensure!(matches!(next, Incoming::Closed), "{next:?}");
     Ok(())
 }
@@ -416,11 +415,11 @@ fn required(server: &Server) -> anyhow::Result<()> {
             reply.code() == ErrorCode::SessionClosedRequireSaslAuth && reply.body.is_empty(),
             "{reply:?}"
         );
-        ensure!(matches!(c.incoming(Duration::from_secs(10))?, Incoming::Closed));
+        ensure!(matches!(c.incoming(PATIENCE)?, Incoming::Closed));
     }
     let mut c = open(server)?;
     c.send_frame(&request::frame(Xid::PING.0, OpCode::Ping.to_i32(), &[]))?;
-    let Incoming::Frame(frame) = c.incoming(Duration::from_secs(10))? else { bail!("no frame") };
+    let Incoming::Frame(frame) = c.incoming(PATIENCE)? else { bail!("no frame") };
     ensure!(frame.ends_with(&(-124_i32).to_be_bytes()), "{frame:?}");
     let mut c = open(server)?;
     let response = Response { password: "wrong", ..Response::new(BOB, &challenged(&mut c)?) };

@@ -14,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use zk_proto::OpCode;
 use zk_testkit::http;
 use zk_testkit::process::{Config, JavaWithAdmin, Launcher, SUPER, Server, Zkd, zkd_binary};
-use zk_testkit::raw::{Conn, four_letter};
+use zk_testkit::raw::{Conn, PATIENCE, four_letter};
 use zk_testkit::reply::Body;
 use zk_testkit::request::{self, OPEN, RawAcl};
 
@@ -151,7 +151,7 @@ fn cve_2017_5637_lists_of_watches_are_not_for_everybody() -> anyhow::Result<()> 
         anyhow::Ok((asked, slowest))
     })?;
     println!("{asked} lists of {WATCHES} watches; the slowest ping beside them took {slowest:?}");
-    ensure!(slowest < Duration::from_secs(5), "a ping took {slowest:?} beside {asked} lists");
+    ensure!(slowest < Duration::from_secs(20), "a ping took {slowest:?} beside {asked} lists");
     Ok(())
 }
 
@@ -506,8 +506,8 @@ fn guesses_are_slowed_down_and_right_logins_are_not() -> anyhow::Result<()> {
 #[test]
 fn an_answer_waits_no_longer_than_its_client() -> anyhow::Result<()> {
     let config = Config::default().line("authProvider.1", ENSEMBLE).line("ensembleAuthName", "blue");
-    let server = Server::start(&Zkd, config.line("zkd.login.longestWaitMs", 10_000))?;
-    let (least, most) = (Duration::from_millis(900), Duration::from_secs(6));
+    let server = Server::start(&Zkd, config.line("zkd.login.longestWaitMs", 60_000))?;
+    let (least, most) = (Duration::from_millis(900), Duration::from_secs(25));
     let short = || Conn::open(server.addr(), 4000);
     let mut many: Vec<Conn> = (0..16).map(|_| short()).collect::<anyhow::Result<_>>()?;
     for c in &mut many {
@@ -566,7 +566,7 @@ fn ensemble_names(server: &Server) -> anyhow::Result<()> {
         c.send(OpCode::Auth, &request::auth(Some(b"ensemble"), Some(name.as_bytes())))?;
         ensure!(c.next_reply()?.is_none(), "{name} is answered");
     }
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(60);
     while counters()? != ["2", "3", "1"] {
         ensure!(Instant::now() < until, "{:?}", counters()?);
         std::thread::sleep(Duration::from_millis(20));
@@ -695,7 +695,7 @@ fn cve_2026_24308_and_2014_0085_no_secret_is_shown() -> anyhow::Result<()> {
         let mut c = open(&server)?;
         c.call(OpCode::Sasl, &request::path(Some(b"")))?;
         c.send(OpCode::Sasl, &request::path(Some(b"username=\"bob\",response=hidden-response")))?;
-        c.closes_within(Duration::from_secs(10))?;
+        c.closes_within(PATIENCE)?;
         Conn::reopen(server.addr(), alice.session, 20_000)?;
         let mut wrong = Conn::dial(server.addr())?;
         let mut hello = zk_testkit::raw::hello_again(root.session, 20_000);

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use zk_testkit::process::{Config, Java, Launcher, Server, Zkd};
 
 /// A number or a word from the environment.
@@ -41,6 +43,26 @@ pub fn at_once<T: Sync>(many: usize, items: &[T], one: impl Fn(&T) -> Option<Str
         let some = || std::iter::from_fn(next).filter_map(&one).collect::<Vec<_>>();
         let threads: Vec<_> = (0..many).map(|_| scope.spawn(some)).collect();
         threads.into_iter().flat_map(|t| t.join().expect("no panic")).collect()
+    })
+}
+
+/// Looks again until it is so, for what comes a moment later: a counter, a line of a log, a file,
+/// whatever another process does by itself.
+pub fn eventually<T>(mut look: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match look() {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
+    }
+}
+
+/// Looks again until this holds.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
+    eventually(|| {
+        ensure!(holds(), "{what}: not within a minute");
+        Ok(())
     })
 }
 

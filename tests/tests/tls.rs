@@ -35,6 +35,7 @@ use zk_testkit::raw::{self, Conn};
 use zk_testkit::request::OPEN;
 
 use crate::admin::with_admin;
+use crate::support::{eventually, until};
 
 pub const PASSWORD: &str = "hush-4711";
 
@@ -351,16 +352,12 @@ fn who_is_let_in() -> anyhow::Result<()> {
     plain.patience = Duration::from_secs(2);
     ensure!(!matches!(plain.handshake(&raw::hello(10_000)), Ok(Some(_))), "a plain client is let in");
     // They are counted a moment after the socket closes.
-    let deadline = Instant::now() + Duration::from_secs(30);
     let counts = ["zk_unsuccessful_handshake\t4\n", "zk_auth_failed_count\t4\n"];
-    loop {
+    eventually(|| {
         let words = raw::four_letter(server.addr(), "mntr")?;
-        if counts.iter().all(|count| words.contains(count)) {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "{words}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        ensure!(counts.iter().all(|count| words.contains(count)), "{words}");
+        Ok(())
+    })?;
     let words = raw::four_letter(server.addr(), "conf")?;
     ensure!(words.contains(&format!("secureClientPort={}\n", at.port())), "{words}");
     drop(server);
@@ -397,18 +394,21 @@ fn one_port_takes_both_kinds() -> anyhow::Result<()> {
     // OpenSSL, and an answer that is longer than one record.
     let at = server.addr().to_string();
     let (ca, good) = (authority.file("ca.pem").display().to_string(), good.display().to_string());
-    let mut openssl = Command::new("openssl")
-        .args(["s_client", "-quiet", "-verify_return_error", "-connect", &at, "-CAfile", &ca, "-cert", &good])
-        .args(["-key", &good])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    openssl.stdin.as_mut().context("no standard input")?.write_all(b"mntr")?;
-    let out = openssl.wait_with_output()?;
-    let text = String::from_utf8_lossy(&out.stdout);
-    ensure!(text.contains("zk_version") && text.contains("zk_non_mtls_local_conn_count\t0\n"), "{text}");
-    Ok(())
+    // The connections from before have closed, which the server notices by itself.
+    eventually(|| {
+        let mut openssl = Command::new("openssl")
+            .args(["s_client", "-quiet", "-verify_return_error", "-connect", &at, "-CAfile", &ca])
+            .args(["-cert", &good, "-key", &good])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        openssl.stdin.as_mut().context("no standard input")?.write_all(b"mntr")?;
+        let out = openssl.wait_with_output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        ensure!(text.contains("zk_version") && text.contains("zk_non_mtls_local_conn_count\t0\n"), "{text}");
+        Ok(())
+    })
 }
 
 #[test]
@@ -472,16 +472,11 @@ fn renew(
     std::thread::sleep(Duration::from_millis(300));
     // What is half written changes nothing.
     replace(&authority.file("server.pem"), b"-----BEGIN PRIVATE KEY-----\nAAAA")?;
-    std::thread::sleep(Duration::from_millis(1500));
+    let warning = "the former certificates stay in use";
+    until(warning, || server.log().contains(warning))?;
     ensure!(shown(at, client)? == before, "the former is still shown");
     authority.make(&Wanted { name: "server", serial: 8, ..USUAL })?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while shown(at, client)? == before {
-        ensure!(Instant::now() < deadline, "the new one is not shown");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    ensure!(server.log().contains("the former certificates stay in use"), "no warning");
-    Ok(())
+    until("the new one is shown", || shown(at, client).is_ok_and(|now| now != before))
 }
 
 #[test]
@@ -511,11 +506,7 @@ fn what_cannot_be_used_is_said_without_secrets() -> anyhow::Result<()> {
         });
         let mut server = Server::prepare(&Zkd, config)?;
         server.spawn()?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while server.exited()?.is_none() {
-            ensure!(Instant::now() < deadline, "it runs with {lines:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        server.wait_exit(ELECTION).with_context(|| format!("with {lines:?}"))?;
         let log = server.log();
         ensure!(log.contains(expected) && log.contains("ssl."), "{lines:?}: no {expected} in {log}");
         ensure!(!log.contains("hush"), "a password in {log}");
@@ -678,8 +669,11 @@ fn the_admin_port_takes_both_kinds() -> anyhow::Result<()> {
         ensure!((answer.status, &answer.body) == (200, &plain.body), "{who}: {answer:?}");
         let strict = answer.header("strict-transport-security");
         ensure!(strict == Some("max-age=86400; includeSubDomains"), "{who}: {answer:?}");
-        let monitor = ask(&authority, admin, Some(&client), "monitor")?.text();
-        ensure!(monitor.contains("\"insecure_admin_count\" : 1,"), "{who}: {monitor}");
+        eventually(|| {
+            let monitor = ask(&authority, admin, Some(&client), "monitor")?.text();
+            ensure!(monitor.contains("\"insecure_admin_count\" : 1,"), "{who}: {monitor}");
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -695,18 +689,14 @@ fn the_admin_port_takes_tls_alone() -> anyhow::Result<()> {
     let config = authority.client(None)?;
     let before = shown(admin, &config)?;
     authority.make(&Wanted { name: "server", serial: 8, ..USUAL })?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while shown(admin, &config)? == before {
-        ensure!(Instant::now() < deadline, "the certificate is not renewed");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the certificate is renewed", || shown(admin, &config).is_ok_and(|now| now != before))?;
     // Without its files it stays closed, and the server runs, as with the reference.
     fs::remove_file(key_store)?;
     let (config, admin) = with_secure_admin(&authority, "admin.forceHttps");
     let server = Server::start(&Zkd, config)?;
     ensure!(std::net::TcpStream::connect(admin).is_err(), "there is a port");
     let expected = "no admin port, it cannot have TLS: ssl.quorum.keyStore.location";
-    ensure!(server.log().contains(expected), "{}", server.log());
+    until(expected, || server.log().contains(expected))?;
     let (good, text) = tool(&[], &["config", "check", &server.home().join("zoo.cfg").display().to_string()])?;
     ensure!(good && text.contains(expected), "{text}");
     Ok(())
@@ -782,7 +772,7 @@ fn one_that_is_not_trusted(authority: &Authority, flags: &[String]) -> anyhow::R
         let at = format!("localhost:{}", at.port());
         let (good, text) = tool(&refuses, &["status", &at])?;
         ensure!(!good && text.to_lowercase().contains(expected), "no {expected} in {text}");
-        let (good, text) = tool(&refuses, &["cli", "-server", &at, "-timeout", "3000", "get", "/"])?;
+        let (good, text) = tool(&refuses, &["cli", "-server", &at, "-timeout", "30000", "get", "/"])?;
         ensure!(!good && text.to_lowercase().contains(expected), "no {expected} in {text}");
         let (good, text) = tool(&takes, &["status", &at])?;
         ensure!(good, "{text}");
@@ -816,7 +806,7 @@ fn one_environment(flags: &[String], at: &str) -> anyhow::Result<()> {
         (with("zookeeper.ssl.trustStore.password", "hush-0"), "is the password right"),
     ];
     for (flags, expected) in refused {
-        let (good, text) = cli(&flags, &["-timeout", "5000", "get", "/mine"])?;
+        let (good, text) = cli(&flags, &["-timeout", "30000", "get", "/mine"])?;
         let text = text.replace("Insufficient permission", "NoAuth");
         ensure!(!good && text.contains(expected) && !text.contains("secret"), "no {expected} in {text}");
         ensure!(!text.contains("hush"), "a password in {text}");

@@ -30,7 +30,7 @@ public class Recipes {
     static void check(boolean ok, String why) { if (!ok) throw new AssertionError(why); }
     static void eq(Object want, Object got) { check(Objects.equals(want, got), "expected " + want + ", got " + got); }
     static void until(String what, Callable<Boolean> c) throws Exception {
-        long end = System.currentTimeMillis() + 20_000;
+        long end = System.currentTimeMillis() + 60_000;
         while (!c.call()) { check(System.currentTimeMillis() < end, "never: " + what); Thread.sleep(30); }
     }
     static void ctl(String order) throws Exception {
@@ -44,7 +44,7 @@ public class Recipes {
     static CuratorFramework open(String at, int timeout) throws Exception {
         CuratorFramework c = CuratorFrameworkFactory.newClient(at, timeout, 5000, new RetryForever(100));
         c.start();
-        check(c.blockUntilConnected(20, TimeUnit.SECONDS), "not connected");
+        check(c.blockUntilConnected(60, TimeUnit.SECONDS), "not connected");
         return c;
     }
     static CuratorFramework open() throws Exception { return open(ZK, 8000); }
@@ -58,7 +58,7 @@ public class Recipes {
             int k = i;
             all.add(pool.submit(() -> { try (CuratorFramework c = open()) { work.run(c, k); } return null; }));
         }
-        for (Future<?> f : all) f.get(40, TimeUnit.SECONDS);
+        for (Future<?> f : all) f.get(120, TimeUnit.SECONDS);
         pool.shutdown();
     }
 
@@ -115,7 +115,7 @@ public class Recipes {
                 eq(null, c.checkExists().forPath(r));
                 CountDownLatch done = new CountDownLatch(1);
                 c.sync().inBackground((x, e) -> { if (e.getResultCode() == 0) done.countDown(); }).forPath("/");
-                check(done.await(10, TimeUnit.SECONDS), "no answer in the background");
+                check(done.await(60, TimeUnit.SECONDS), "no answer in the background");
             }
         });
         CASES.put("namespace", r -> {
@@ -129,25 +129,25 @@ public class Recipes {
             try (CuratorFramework a = open(); CuratorFramework b = open()) {
                 LeaderLatch la = new LeaderLatch(a, r, "a"), lb = new LeaderLatch(b, r, "b");
                 la.start();
-                check(la.await(10, TimeUnit.SECONDS), "a does not lead");
+                check(la.await(60, TimeUnit.SECONDS), "a does not lead");
                 lb.start();
                 until("two participants", () -> la.getParticipants().size() == 2);
                 eq("a", lb.getLeader().getId());
                 check(!lb.hasLeadership(), "two leaders");
                 la.close();
-                check(lb.await(10, TimeUnit.SECONDS), "b does not lead");
+                check(lb.await(60, TimeUnit.SECONDS), "b does not lead");
                 lb.close();
             }
         });
         CASES.put("leader-latch-expired-leader", r -> {
-            try (CuratorFramework a = open(ZKP, 1500); CuratorFramework b = open()) {
+            try (CuratorFramework a = open(ZKP, 3000); CuratorFramework b = open()) {
                 LeaderLatch la = new LeaderLatch(a, r, "a"), lb = new LeaderLatch(b, r, "b");
                 la.start();
-                check(la.await(10, TimeUnit.SECONDS), "a does not lead");
+                check(la.await(60, TimeUnit.SECONDS), "a does not lead");
                 lb.start();
                 until("two participants", () -> lb.getParticipants().size() == 2);
                 ctl("pause");
-                check(lb.await(10, TimeUnit.SECONDS), "b does not lead");
+                check(lb.await(60, TimeUnit.SECONDS), "b does not lead");
                 until("a has stepped down", () -> !la.hasLeadership());
                 ctl("resume");
                 until("a takes part again", () -> lb.getParticipants().size() == 2);
@@ -169,7 +169,7 @@ public class Recipes {
                 });
                 s.autoRequeue();
                 s.start();
-                check(led.await(20, TimeUnit.SECONDS), "not led often enough");
+                check(led.await(60, TimeUnit.SECONDS), "not led often enough");
                 s.close();
             });
             eq(1, room.most.get());
@@ -195,9 +195,9 @@ public class Recipes {
                 x.acquire();
                 check(!y.acquire(200, TimeUnit.MILLISECONDS), "both hold it");
                 for (String n : x.getParticipantNodes()) Revoker.attemptRevoke(b, n);
-                check(asked.await(10, TimeUnit.SECONDS), "no revocation");
+                check(asked.await(60, TimeUnit.SECONDS), "no revocation");
                 x.release();
-                check(y.acquire(10, TimeUnit.SECONDS), "not free");
+                check(y.acquire(60, TimeUnit.SECONDS), "not free");
                 y.release();
             }
         });
@@ -205,13 +205,13 @@ public class Recipes {
             try (CuratorFramework a = open(); CuratorFramework b = open()) {
                 InterProcessReadWriteLock x = new InterProcessReadWriteLock(a, r), y = new InterProcessReadWriteLock(b, r);
                 x.readLock().acquire();
-                check(y.readLock().acquire(5, TimeUnit.SECONDS), "readers exclude each other");
+                check(y.readLock().acquire(60, TimeUnit.SECONDS), "readers exclude each other");
                 check(!y.writeLock().acquire(200, TimeUnit.MILLISECONDS), "a writer beside readers");
                 x.readLock().release();
                 y.readLock().release();
                 y.writeLock().acquire();
                 check(!x.readLock().acquire(200, TimeUnit.MILLISECONDS), "a reader beside a writer");
-                check(y.readLock().acquire(5, TimeUnit.SECONDS), "no downgrade");
+                check(y.readLock().acquire(60, TimeUnit.SECONDS), "no downgrade");
                 y.readLock().release();
                 y.writeLock().release();
             }
@@ -221,7 +221,7 @@ public class Recipes {
             together(4, (c, i) -> {
                 InterProcessSemaphoreV2 s = new InterProcessSemaphoreV2(c, r, 2);
                 for (int k = 0; k < 6; k++) {
-                    Lease l = s.acquire(20, TimeUnit.SECONDS);
+                    Lease l = s.acquire(60, TimeUnit.SECONDS);
                     try { room.visit(); } finally { s.returnLease(l); }
                 }
             });
@@ -234,7 +234,7 @@ public class Recipes {
                 m.acquire();
                 check(!new InterProcessMutex(b, r + "/2").acquire(200, TimeUnit.MILLISECONDS), "not held");
                 m.release();
-                check(new InterProcessMutex(b, r + "/2").acquire(5, TimeUnit.SECONDS), "not free");
+                check(new InterProcessMutex(b, r + "/2").acquire(60, TimeUnit.SECONDS), "not free");
             }
         });
         CASES.put("barrier", r -> {
@@ -243,16 +243,16 @@ public class Recipes {
                 x.setBarrier();
                 check(!y.waitOnBarrier(200, TimeUnit.MILLISECONDS), "no barrier");
                 x.removeBarrier();
-                check(y.waitOnBarrier(10, TimeUnit.SECONDS), "still a barrier");
+                check(y.waitOnBarrier(60, TimeUnit.SECONDS), "still a barrier");
             }
         });
         CASES.put("double-barrier", r -> {
             AtomicInteger in = new AtomicInteger(), out = new AtomicInteger();
             together(4, (c, i) -> {
                 DistributedDoubleBarrier b = new DistributedDoubleBarrier(c, r, 4);
-                check(b.enter(20, TimeUnit.SECONDS), "not entered");
+                check(b.enter(60, TimeUnit.SECONDS), "not entered");
                 in.incrementAndGet();
-                check(b.leave(20, TimeUnit.SECONDS), "not left");
+                check(b.leave(60, TimeUnit.SECONDS), "not left");
                 eq(4, in.get());
                 out.incrementAndGet();
             });
@@ -274,12 +274,12 @@ public class Recipes {
                 in.start();
                 out.start();
                 for (int i = 0; i < 30; i++) in.put("m" + i);
-                for (int i = 0; i < 30; i++) eq("m" + i, got.poll(10, TimeUnit.SECONDS));
+                for (int i = 0; i < 30; i++) eq("m" + i, got.poll(60, TimeUnit.SECONDS));
                 in.close();
                 out.close();
                 SimpleDistributedQueue q = new SimpleDistributedQueue(a, r + "-simple");
                 q.offer("x".getBytes());
-                eq("x", new String(q.poll(5, TimeUnit.SECONDS)));
+                eq("x", new String(q.poll(60, TimeUnit.SECONDS)));
             }
         });
         CASES.put("shared-count", r -> {
@@ -314,16 +314,16 @@ public class Recipes {
                 cache.listenable().addListener(CuratorCacheListener.builder()
                         .forAll((t, o, n) -> seen.add(t + " " + (n == null ? o : n).getPath())).build());
                 cache.start();
-                Set<String> first = new TreeSet<>(List.of(String.valueOf(seen.poll(10, TimeUnit.SECONDS)),
-                        String.valueOf(seen.poll(10, TimeUnit.SECONDS))));
+                Set<String> first = new TreeSet<>(List.of(String.valueOf(seen.poll(60, TimeUnit.SECONDS)),
+                        String.valueOf(seen.poll(60, TimeUnit.SECONDS))));
                 eq(new TreeSet<>(List.of("NODE_CREATED " + r, "NODE_CREATED " + r + "/old")), first);
                 b.create().forPath(r + "/x", "1".getBytes());
-                eq("NODE_CREATED " + r + "/x", seen.poll(10, TimeUnit.SECONDS));
+                eq("NODE_CREATED " + r + "/x", seen.poll(60, TimeUnit.SECONDS));
                 b.setData().forPath(r + "/x", "2".getBytes());
-                eq("NODE_CHANGED " + r + "/x", seen.poll(10, TimeUnit.SECONDS));
+                eq("NODE_CHANGED " + r + "/x", seen.poll(60, TimeUnit.SECONDS));
                 eq("2", new String(cache.get(r + "/x").get().getData()));
                 b.delete().forPath(r + "/x");
-                eq("NODE_DELETED " + r + "/x", seen.poll(10, TimeUnit.SECONDS));
+                eq("NODE_DELETED " + r + "/x", seen.poll(60, TimeUnit.SECONDS));
                 cache.close();
             }
         });
@@ -345,7 +345,7 @@ public class Recipes {
             try (CuratorFramework a = open(); CuratorFramework b = open()) {
                 PersistentNode n = new PersistentNode(a, CreateMode.EPHEMERAL, false, r + "/me", "up".getBytes());
                 n.start();
-                check(n.waitForInitialCreate(10, TimeUnit.SECONDS), "not created");
+                check(n.waitForInitialCreate(60, TimeUnit.SECONDS), "not created");
                 b.delete().forPath(r + "/me");
                 until("made again", () -> b.checkExists().forPath(r + "/me") != null);
                 n.close();
@@ -353,10 +353,10 @@ public class Recipes {
             }
         });
         CASES.put("persistent-node-across-expiry", r -> {
-            try (CuratorFramework a = open(ZKP, 1500); CuratorFramework b = open()) {
+            try (CuratorFramework a = open(ZKP, 3000); CuratorFramework b = open()) {
                 PersistentNode n = new PersistentNode(a, CreateMode.EPHEMERAL, false, r + "/me", "up".getBytes());
                 n.start();
-                check(n.waitForInitialCreate(10, TimeUnit.SECONDS), "not created");
+                check(n.waitForInitialCreate(60, TimeUnit.SECONDS), "not created");
                 ctl("pause");
                 until("expired", () -> b.checkExists().forPath(r + "/me") == null);
                 ctl("resume");
@@ -366,10 +366,10 @@ public class Recipes {
         });
         CASES.put("persistent-ttl-node", r -> {
             try (CuratorFramework a = open(); CuratorFramework b = open()) {
-                PersistentTtlNode n = new PersistentTtlNode(a, r + "/ttl", 600, "up".getBytes());
+                PersistentTtlNode n = new PersistentTtlNode(a, r + "/ttl", 3000, "up".getBytes());
                 n.start();
-                check(n.waitForInitialCreate(10, TimeUnit.SECONDS), "not created");
-                Thread.sleep(2000);
+                check(n.waitForInitialCreate(60, TimeUnit.SECONDS), "not created");
+                Thread.sleep(5000);
                 check(b.checkExists().forPath(r + "/ttl") != null, "it was not renewed");
                 n.close();
                 until("gone", () -> b.checkExists().forPath(r + "/ttl") == null);
@@ -409,23 +409,23 @@ public class Recipes {
                 long session = a.getZookeeperClient().getZooKeeper().getSessionId();
                 LeaderLatch latch = new LeaderLatch(a, r + "/latch", "a");
                 latch.start();
-                check(latch.await(10, TimeUnit.SECONDS), "no leader");
+                check(latch.await(60, TimeUnit.SECONDS), "no leader");
                 InterProcessMutex m = new InterProcessMutex(a, r + "/lock");
                 m.acquire();
                 PersistentNode n = new PersistentNode(a, CreateMode.EPHEMERAL, false, r + "/me", "up".getBytes());
                 n.start();
-                check(n.waitForInitialCreate(10, TimeUnit.SECONDS), "not created");
+                check(n.waitForInitialCreate(60, TimeUnit.SECONDS), "not created");
                 CuratorCache cache = CuratorCache.build(b, r);
                 cache.start();
                 until("cached", () -> cache.get(r + "/me").isPresent());
                 SharedCount count = new SharedCount(b, r + "/count", 1);
                 count.start();
                 ctl("restart");
-                check(latch.await(20, TimeUnit.SECONDS), "the leader did not come back");
+                check(latch.await(60, TimeUnit.SECONDS), "the leader did not come back");
                 eq(session, a.getZookeeperClient().getZooKeeper().getSessionId());
                 check(!new InterProcessMutex(b, r + "/lock").acquire(200, TimeUnit.MILLISECONDS), "the lock was lost");
                 m.release();
-                check(new InterProcessMutex(b, r + "/lock").acquire(10, TimeUnit.SECONDS), "the lock is stuck");
+                check(new InterProcessMutex(b, r + "/lock").acquire(60, TimeUnit.SECONDS), "the lock is stuck");
                 check(b.checkExists().forPath(r + "/me") != null, "the ephemeral is gone");
                 a.setData().forPath(r + "/me", "2".getBytes());
                 until("the cache follows", () -> new String(cache.get(r + "/me").get().getData()).equals("2"));

@@ -44,7 +44,7 @@ public class Rolling {
         CountDownLatch up = new CountDownLatch(1);
         ZooKeeper zk = new ZooKeeper(ZK, 20_000, e -> { if (e.getState() == Watcher.Event.KeeperState.SyncConnected) up.countDown(); });
         try {
-            up.await(30, TimeUnit.SECONDS);
+            up.await(120, TimeUnit.SECONDS);
             List<Long> out = new ArrayList<>();
             for (int i : new int[] {1, 2}) {
                 Stat s = zk.exists("/kafka/brokers/ids/" + i, false);

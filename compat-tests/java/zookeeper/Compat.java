@@ -22,7 +22,7 @@ public class Compat {
     static final String ZK = System.getenv("ZK"), ZKP = System.getenv("ZKP"), CTL = System.getenv("CTL");
     static final String SUPER = System.getenv("ZK_SUPER");
     static final List<ACL> OPEN = ZooDefs.Ids.OPEN_ACL_UNSAFE;
-    static final int WAIT = 10_000;
+    static final int WAIT = 30_000;
 
     // ---- the frame of the test ---------------------------------------------------
 
@@ -33,18 +33,19 @@ public class Compat {
     /** A watcher that keeps what it saw, "NodeCreated /a" for nodes and "SyncConnected" for states. */
     static class Log implements Watcher {
         final LinkedBlockingQueue<String> events = new LinkedBlockingQueue<>();
-        volatile KeeperState state = KeeperState.Disconnected;
+        final LinkedBlockingQueue<KeeperState> states = new LinkedBlockingQueue<>();
         public void process(WatchedEvent e) {
-            if (e.getType() == EventType.None) {
-                synchronized (this) { state = e.getState(); notifyAll(); }
-            } else events.add(e.getType() + " " + e.getPath());
+            if (e.getType() == EventType.None) states.add(e.getState());
+            else events.add(e.getType() + " " + e.getPath());
         }
-        synchronized void await(KeeperState want) throws Exception {
+        /** Waits for a state, which may be over already: it is the next one of those that were not asked for yet. */
+        void await(KeeperState want) throws Exception {
             long end = System.currentTimeMillis() + 2 * WAIT;
-            while (state != want) {
-                long left = end - System.currentTimeMillis();
-                check(left > 0, "no state " + want + ", is " + state);
-                wait(left);
+            List<KeeperState> seen = new ArrayList<>();
+            while (!seen.contains(want)) {
+                KeeperState next = states.poll(end - System.currentTimeMillis(), TimeUnit.MILLISECONDS);
+                check(next != null, "no state " + want + ", only " + seen);
+                seen.add(next);
             }
         }
         String next() throws Exception { return next(WAIT); }
@@ -203,7 +204,7 @@ public class Compat {
         });
         test("session-expiry", r -> {
             try (Client b = open()) {
-                Client a = open(ZKP, 1500);
+                Client a = open(ZKP, 3000);
                 a.create(r + "/e", null, OPEN, CreateMode.EPHEMERAL);
                 b.exists(r + "/e", true);
                 ctl("pause");
@@ -215,9 +216,9 @@ public class Compat {
             }
         });
         test("session-kept-by-pings", r -> {
-            try (Client a = open(ZK, 1000)) {
+            try (Client a = open(ZK, 3000)) {
                 a.create(r + "/e", null, OPEN, CreateMode.EPHEMERAL);
-                Thread.sleep(3500);
+                Thread.sleep(5000);
                 check(a.exists(r + "/e", false) != null, "the ephemeral is gone");
             }
         });
@@ -431,7 +432,7 @@ public class Compat {
                 for (int i = 0; i < 3000; i++)
                     z.create(r + "/child-with-a-long-name-" + i, null, OPEN, CreateMode.PERSISTENT,
                             (rc, p, c, n) -> { if (rc == 0) l.countDown(); }, null);
-                check(l.await(30, TimeUnit.SECONDS), "not all created");
+                check(l.await(60, TimeUnit.SECONDS), "not all created");
                 eq(3000, z.getChildren(r, false).size());
             }
         });
@@ -616,7 +617,7 @@ public class Compat {
                 CompletableFuture<Integer> f = new CompletableFuture<>();
                 z.multi(List.of(Op.create(r + "/a", null, OPEN, CreateMode.PERSISTENT), Op.delete(r + "/no", -1)),
                         (rc, p, c, res) -> f.complete(rc), null);
-                eq(-101, f.get(10, TimeUnit.SECONDS));
+                eq(-101, f.get(60, TimeUnit.SECONDS));
             }
         });
     }
@@ -673,7 +674,7 @@ public class Compat {
                     a.getData(r + "/x", false, (rc, p, c, d, s) -> {
                         seen.addAll(a.log.events); done.countDown();
                     }, null);
-                    check(done.await(10, TimeUnit.SECONDS), "no reply");
+                    check(done.await(60, TimeUnit.SECONDS), "no reply");
                     eq(List.of("NodeDataChanged " + r + "/x"), seen);
                     a.log.events.clear();
                 }
@@ -789,7 +790,7 @@ public class Compat {
                 CountDownLatch l = new CountDownLatch(4000);
                 for (int i = 0; i < 4000; i++)
                     a.exists(r + "/" + pad + i, true, (rc, p, c, s) -> l.countDown(), null);
-                check(l.await(20, TimeUnit.SECONDS), "no answers");
+                check(l.await(60, TimeUnit.SECONDS), "no answers");
                 ctl("drop");
                 a.log.await(KeeperState.Disconnected);
                 a.log.await(KeeperState.SyncConnected);
@@ -822,7 +823,7 @@ public class Compat {
             try (Client a = open()) {
                 CompletableFuture<String> f = new CompletableFuture<>();
                 a.sync(r, (rc, p, c) -> f.complete(rc + " " + p), null);
-                eq("0 " + r, f.get(10, TimeUnit.SECONDS));
+                eq("0 " + r, f.get(60, TimeUnit.SECONDS));
             }
         });
         test("who-am-i", r -> {
@@ -898,7 +899,7 @@ public class Compat {
                     a.delete(r + "/" + i, 0,
                             (rc, p, c) -> { order.add(rc == 0 ? k + 2 : -1); l.countDown(); }, null);
                 }
-                check(l.await(40, TimeUnit.SECONDS), "answers are missing: " + l.getCount());
+                check(l.await(60, TimeUnit.SECONDS), "answers are missing: " + l.getCount());
                 for (int i = 0; i < 3 * n; i++) eq(i, order.get(i));
             }
         });

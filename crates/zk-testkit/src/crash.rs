@@ -23,9 +23,12 @@ use crate::reply::Body;
 use crate::request::{self, OPEN};
 use crate::tree;
 
-/// Session time-out of the writers in ms: long enough to come back after a
-/// restart on a busy machine, short enough to wait for.
+/// Session time-out in ms of the writers that are left to expire now and then.
 const SESSION_MS: i32 = 4000;
+/// That of all others, who come back on the busiest machine.
+const LONG_MS: i32 = 120_000;
+/// How many writers are left to expire, the first ones.
+const EXPIRING: usize = 2;
 /// Writes in flight per writer.
 const DEPTH: usize = 32;
 /// Nodes in a directory, about.
@@ -163,6 +166,7 @@ struct Writer {
     dir: String,
     rng: StdRng,
     session: SessionId,
+    session_ms: i32,
     conn: Option<Conn>,
     /// State that was verified last.
     base: Model,
@@ -180,6 +184,7 @@ impl Writer {
             dir: format!("/w{number:02}"),
             rng: StdRng::seed_from_u64(seed ^ (number as u64 + 1) << 32),
             session: SessionId::NONE,
+            session_ms: if number < EXPIRING { SESSION_MS } else { LONG_MS },
             conn: None,
             base: Model::default(),
             writes: Vec::new(),
@@ -396,9 +401,9 @@ impl Writer {
 
     fn connect(&mut self, addr: SocketAddr) -> anyhow::Result<()> {
         let conn = if self.session == SessionId::NONE {
-            Conn::open(addr, SESSION_MS)?
+            Conn::open(addr, self.session_ms)?
         } else {
-            Conn::reopen(addr, self.session, SESSION_MS)
+            Conn::reopen(addr, self.session, self.session_ms)
                 .with_context(|| format!("{}: session {} does not go on", self.dir, self.session))?
         };
         self.session = conn.session;
@@ -409,7 +414,8 @@ impl Writer {
 
 /// Crashes a server again and again.
 pub fn run(launcher: &'static dyn Launcher, plan: Plan, progress: bool) -> anyhow::Result<Report> {
-    let config = Config::default().line("tickTime", 500).line("snapCount", 3000);
+    let config =
+        Config::default().line("tickTime", 500).line("snapCount", 3000).line("maxSessionTimeout", LONG_MS);
     let mut server = Server::start(launcher, config)?;
     let outcome = crash_loop(&mut server, plan, progress);
     outcome.map_err(|e| {
@@ -448,19 +454,21 @@ fn crash_loop(server: &mut Server, plan: Plan, progress: bool) -> anyhow::Result
         server.restart().with_context(|| format!("start after crash {round}"))?;
         report.slowest_start = report.slowest_start.max(began.elapsed());
         let abandon = rng.random_bool(0.3);
-        for w in &mut writers[usize::from(abandon) * 2..] {
+        for w in &mut writers[usize::from(abandon) * EXPIRING..] {
             w.connect(server.addr())?;
             report.sessions_kept += 1;
         }
         let mut control = super_user(server.addr())?;
         let zxid = control.ping()?.zxid.0;
         ensure!(zxid >= newest, "zxid went back from {newest:#x} to {zxid:#x}");
-        for w in &mut writers {
-            let seen = tree::read_below(&mut control, &w.dir)?;
-            w.verify(&seen, &mut report)?;
+        for n in 0..writers.len() {
+            let seen = tree::read_below(&mut control, &writers[n].dir)?;
+            writers[n].verify(&seen, &mut report)?;
+            let waiting = &mut writers[..if abandon { 0 } else { EXPIRING }];
+            waiting.iter_mut().filter_map(|w| w.conn.as_mut()).try_for_each(|c| c.ping().map(drop))?;
         }
         if abandon {
-            let (gone, rest) = writers.split_at_mut(2);
+            let (gone, rest) = writers.split_at_mut(EXPIRING);
             for w in &mut *gone {
                 expire(w, &mut control, rest)?;
                 report.sessions_expired += 1;
@@ -478,7 +486,7 @@ fn crash_loop(server: &mut Server, plan: Plan, progress: bool) -> anyhow::Result
 }
 
 fn super_user(addr: SocketAddr) -> anyhow::Result<Conn> {
-    let mut control = Conn::open(addr, 10_000)?;
+    let mut control = Conn::open(addr, LONG_MS)?;
     ensure!(control.auth("digest", SUPER.as_bytes())? == 0, "the super user is refused");
     Ok(control)
 }
@@ -509,7 +517,7 @@ fn load(writers: &mut [Writer], server: &Server, rng: &mut StdRng, orderly: bool
 /// The writer does not come back: its ephemerals are there and then go. The
 /// sessions of the others are kept alive meanwhile.
 fn expire(w: &mut Writer, control: &mut Conn, others: &mut [Writer]) -> anyhow::Result<()> {
-    let patience = Duration::from_millis(SESSION_MS as u64 * 3);
+    let patience = Duration::from_secs(60);
     let began = Instant::now();
     loop {
         let names = control.children(&w.dir, false)?.0;

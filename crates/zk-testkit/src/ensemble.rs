@@ -13,11 +13,11 @@ use anyhow::{Context, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::process::{Config, Launcher, SUPER, Server, free_port};
-use crate::raw::{self, Conn};
+use crate::raw::{self, Conn, PATIENCE};
 use crate::tree::{self, Node, Tree};
 
 /// How long an election with everything after it may take on a busy machine.
-pub const ELECTION: Duration = Duration::from_secs(60);
+pub const ELECTION: Duration = Duration::from_secs(180);
 
 /// What a member is made of.
 #[derive(Debug, Clone, Copy)]
@@ -139,11 +139,12 @@ pub struct Ensemble {
 }
 
 /// The configuration that ensembles start from: quick ticks, and patience with
-/// a busy machine where it costs nothing.
+/// a busy machine where it costs nothing: who ends is missed at once, and only who
+/// is halted for so long that the limits in ticks are used up.
 pub fn config() -> Config {
     let mut config = Config::default()
-        .line("initLimit", 20)
-        .line("syncLimit", 10)
+        .line("initLimit", 40)
+        .line("syncLimit", 40)
         .line("maxSessionTimeout", 120_000)
         .property("znode.container.checkIntervalMs", 500);
     config.verbose = vec!["org.apache.zookeeper.server.quorum"];
@@ -295,7 +296,7 @@ impl Ensemble {
     /// Starts a member and waits until it serves.
     pub fn restart(&mut self, i: usize) -> anyhow::Result<()> {
         self.spawn(i)?;
-        self.wait_serving(i, ELECTION)
+        self.wait_serving(i, ELECTION).map(drop)
     }
 
     /// Sends SIGKILL and waits, whether or not the member was halted.
@@ -327,7 +328,7 @@ impl Ensemble {
         let server = &self.members[i].server;
         server.signal(Signal::SIGSTOP)?;
         let pid = server.pid().context("the member does not run")?;
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while !all_threads_stand(pid)? {
             ensure!(Instant::now() < deadline, "member {} goes on after SIGSTOP", i + 1);
             std::thread::sleep(Duration::from_millis(1));
@@ -340,7 +341,7 @@ impl Ensemble {
         self.members[i].server.signal(Signal::SIGCONT)
     }
 
-    /// What a member is; `None`: it does not serve.
+    /// What a member is; `None`: it does not serve, or has not said so within a moment.
     pub fn role(&self, i: usize) -> Option<Role> {
         match self.members[i].server.mode()?.as_str() {
             "leader" => Some(Role::Leader),
@@ -360,18 +361,43 @@ impl Ensemble {
         leader.context("no leader")
     }
 
-    /// Waits until a member serves.
-    pub fn wait_serving(&mut self, i: usize, within: Duration) -> anyhow::Result<()> {
-        self.wait("a member that serves", within, |e| e.role(i).is_some())
+    /// Waits until a member serves; what it is then.
+    pub fn wait_serving(&mut self, i: usize, within: Duration) -> anyhow::Result<Role> {
+        let mut role = None;
+        self.wait("a member that serves", within, |e| {
+            role = e.role(i);
+            role.is_some()
+        })?;
+        role.context("no role")
+    }
+
+    /// Waits until a member is this.
+    pub fn wait_role(&mut self, i: usize, role: Role) -> anyhow::Result<()> {
+        self.wait(&format!("member {} as {role:?}", i + 1), ELECTION, |e| e.role(i) == Some(role))
+    }
+
+    /// Waits until all running members say themselves that they do not serve.
+    pub fn wait_none_serving(&mut self, within: Duration) -> anyhow::Result<()> {
+        let says = |e: &Ensemble, i: usize| {
+            e.member(i).word("srvr").is_ok_and(|text| text.contains("not currently serving requests"))
+        };
+        self.wait("members that do not serve", within, |e| e.running().into_iter().all(|i| says(e, i)))
     }
 
     /// Waits until every running member serves and one of them leads.
     pub fn wait_all_serving(&mut self, within: Duration) -> anyhow::Result<()> {
+        self.roles(within).map(drop)
+    }
+
+    /// What each running member is, as soon as every one of them serves and one leads.
+    pub fn roles(&mut self, within: Duration) -> anyhow::Result<BTreeMap<usize, Role>> {
+        let mut roles = BTreeMap::new();
         self.wait("all members serving", within, |e| {
-            let roles: Vec<Option<Role>> = e.running().into_iter().map(|i| e.role(i)).collect();
-            roles.iter().all(Option::is_some)
-                && roles.iter().filter(|r| **r == Some(Role::Leader)).count() == 1
-        })
+            let running = e.running();
+            roles = running.iter().filter_map(|i| Some((*i, e.role(*i)?))).collect();
+            roles.len() == running.len() && roles.values().filter(|r| **r == Role::Leader).count() == 1
+        })?;
+        Ok(roles)
     }
 
     /// Waits until this holds. A member that ended by itself fails it.
@@ -435,9 +461,15 @@ impl Ensemble {
             .collect()
     }
 
-    /// A session of the super user at a member.
+    /// A session of the super user at a member, which may be between two leaders for a moment.
     pub fn super_user(&self, i: usize) -> anyhow::Result<Conn> {
-        let mut conn = Conn::open(self.addr(i), 60_000)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut conn = loop {
+            match Conn::open(self.addr(i), 60_000) {
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                other => break other?,
+            }
+        };
         ensure!(conn.auth("digest", SUPER.as_bytes())? == 0, "the super user is refused");
         Ok(conn)
     }
@@ -454,7 +486,7 @@ impl Ensemble {
     /// The tree that all running members have. What changes by itself, such as
     /// containers that are due, gets some time.
     pub fn same_tree(&self) -> anyhow::Result<Tree> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match self.try_same_tree() {
                 Ok(tree) => return Ok(tree),
@@ -512,7 +544,17 @@ impl Ensemble {
     pub fn digest_mismatches(&self) -> anyhow::Result<Vec<(usize, f64)>> {
         let mut counts = Vec::new();
         for i in self.running() {
-            match self.metric(i, "digest_mismatches_count")? {
+            let deadline = Instant::now() + PATIENCE;
+            // It is not told by a member that does not serve for a moment.
+            let count = loop {
+                match self.metric(i, "digest_mismatches_count")? {
+                    None if self.member(i).name() == "java" && Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                    other => break other,
+                }
+            };
+            match count {
                 Some(n) => counts.push((i, n)),
                 None => ensure!(self.member(i).name() != "java", "mntr has no digest_mismatches_count"),
             }

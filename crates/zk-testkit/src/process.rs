@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -65,7 +65,7 @@ impl Default for Config {
             .to_vec(),
             properties: vec![pair(("zookeeper.DigestAuthenticationProvider.superDigest", SUPER_DIGEST))],
             zkd_properties: Vec::new(),
-            start_within: Duration::from_secs(60),
+            start_within: Duration::from_secs(240),
             host: Ipv4Addr::LOCALHOST,
             wrapper: Vec::new(),
             verbose: Vec::new(),
@@ -288,21 +288,57 @@ pub struct Server {
 }
 
 /// A port that nobody listens on now, and that this process has not given to anybody
-/// for long. It is below the range from which the kernel takes those of outgoing
-/// connections, so that it stays free while its server is down, and apart from those of
-/// `compat-tests`, which may run at the same time.
+/// for long. No other process gives it away while this one lives. It is below the range
+/// from which the kernel takes those of outgoing connections, so that it stays free while
+/// its server is down, and apart from those of `compat-tests`, which may run at the same time.
 pub fn free_port() -> anyhow::Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 16_500;
-    const COUNT: u16 = 5_500;
-    let offset = (std::process::id() % 109) as u16 * 50;
-    for _ in 0..COUNT {
-        let port = FIRST + (NEXT.fetch_add(1, Ordering::Relaxed) % COUNT + offset) % COUNT;
+    static PORTS: Mutex<Ports> = Mutex::new(Ports { claims: Vec::new(), next: 0 });
+    let mut ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..Ports::MOST * Ports::EACH {
+        let port = ports.next()?;
         if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
             return Ok(port);
         }
     }
     bail!("no free port")
+}
+
+/// The ports of this process, in blocks. Who listens on the first port of a block has the others.
+struct Ports {
+    claims: Vec<(u16, TcpListener)>,
+    next: usize,
+}
+
+impl Ports {
+    const FIRST: u16 = 16_500;
+    const BLOCKS: u16 = 110;
+    const BLOCK: u16 = 50;
+    /// Ports to give away in a block.
+    const EACH: usize = Self::BLOCK as usize - 1;
+    /// Blocks of one process; then it begins anew.
+    const MOST: usize = 40;
+
+    fn next(&mut self) -> anyhow::Result<u16> {
+        let used_up = self.next == self.claims.len() * Self::EACH;
+        if used_up && (self.claims.len() == Self::MOST || !self.claim()) {
+            self.next = 0;
+        }
+        let (first, _) = self.claims.get(self.next / Self::EACH).context("other tests have all ports")?;
+        let port = first + 1 + (self.next % Self::EACH) as u16;
+        self.next += 1;
+        Ok(port)
+    }
+
+    /// Takes one more block; false: there is none. Processes begin at different ones.
+    fn claim(&mut self) -> bool {
+        let begin = (std::process::id() % u32::from(Self::BLOCKS)) as u16;
+        let all = (0..Self::BLOCKS).map(|n| Self::FIRST + (begin + n) % Self::BLOCKS * Self::BLOCK);
+        let claim = |first| Some((first, TcpListener::bind((Ipv4Addr::UNSPECIFIED, first)).ok()?));
+        let claim = all.into_iter().find_map(claim);
+        let found = claim.is_some();
+        self.claims.extend(claim);
+        found
+    }
 }
 
 impl Server {
@@ -473,7 +509,7 @@ impl Server {
     /// Sends SIGTERM and waits.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
-        self.wait_exit(Duration::from_secs(30))
+        self.wait_exit(Duration::from_secs(60))
     }
 
     /// Sends SIGKILL and waits.

@@ -93,6 +93,8 @@ pub struct Conn {
     pub session: SessionId,
     /// Its negotiated time-out in ms.
     pub timeout: i32,
+    /// The newest zxid that a reply had.
+    pub zxid: Zxid,
     /// Events that came while something else was waited for.
     pub events: VecDeque<Event>,
     /// How long reads wait.
@@ -115,6 +117,7 @@ impl Conn {
             xid: 0,
             session: SessionId::NONE,
             timeout: 0,
+            zxid: Zxid(0),
             events: VecDeque::new(),
             patience: PATIENCE,
         })
@@ -269,6 +272,7 @@ impl Conn {
                     }
                     let mut r = Reader::new(&f);
                     let header = ReplyHeader::read(&mut r).context("reply header")?;
+                    self.zxid = self.zxid.max(header.zxid);
                     return Ok(Some((header, r.rest().to_vec())));
                 }
             }
@@ -457,7 +461,7 @@ pub fn event(frame: &[u8]) -> Option<Event> {
 
 /// Sends a four-letter word and reads everything until the server closes.
 pub fn four_letter(addr: SocketAddr, word: &str) -> anyhow::Result<String> {
-    four_letter_within(addr, word, Duration::from_secs(10))
+    four_letter_within(addr, word, PATIENCE)
 }
 
 /// The same with a limit on each wait.

@@ -203,6 +203,11 @@ fn until(what: &str, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many elections ended in this role.
+fn decided(collector: &Collector, role: &str) -> usize {
+    collector.named("election").iter().filter(|s| s.attributes["zookeeper.role"] == role).count()
+}
+
 /// A write through a follower: its request there and its commit at the leader are one trace.
 #[test]
 fn requests_commits_and_elections_have_spans() -> anyhow::Result<()> {
@@ -210,7 +215,7 @@ fn requests_commits_and_elections_have_spans() -> anyhow::Result<()> {
     let zkd = Traced::to(collector.endpoint.clone());
     let mut e = Ensemble::start(&[MemberSpec::participant(zkd); 3], ensemble::config())?;
     let leader = e.wait_leader(ELECTION)?;
-    let follower = (0..3).find(|i| e.role(*i) == Some(Role::Follower)).context("no follower")?;
+    let follower = (leader + 1) % 3;
     let mut c = Conn::open(e.addr(follower), 30_000)?;
     for n in 0..5 {
         c.create(&format!("/n{n}"), b"secret", OPEN, 0)?;
@@ -220,7 +225,8 @@ fn requests_commits_and_elections_have_spans() -> anyhow::Result<()> {
         let (requests, commits) = (collector.named("create"), collector.named("commit"));
         requests.len() >= 6
             && requests.iter().all(|r| commits.iter().any(|c| c.parent == r.id))
-            && collector.named("election").len() >= 3
+            && decided(&collector, "leading") >= 1
+            && decided(&collector, "following") >= 2
     })?;
     let (requests, commits) = (collector.named("create"), collector.named("commit"));
     ensure!(requests.len() == 6, "{requests:#?}");
@@ -241,9 +247,6 @@ fn requests_commits_and_elections_have_spans() -> anyhow::Result<()> {
     ensure!(traces.len() == 6, "writes share a trace");
     let errors = requests.iter().map(|r| r.attributes["zookeeper.error"].as_str());
     ensure!(errors.filter(|e| *e == "-110").count() == 1, "{requests:#?}");
-    let roles: Vec<_> =
-        collector.named("election").into_iter().map(|s| s.attributes["zookeeper.role"].clone()).collect();
-    ensure!(roles.iter().any(|r| r == "leading") && roles.iter().any(|r| r == "following"), "{roles:?}");
     let all = collector.spans.lock().expect("no panic").clone();
     ensure!(all.iter().all(|s| s.service == "the test"));
     ensure!(!format!("{all:?}").contains("secret"));
@@ -271,7 +274,7 @@ fn a_server_does_without_its_collector() -> anyhow::Result<()> {
 fn what_cannot_be_meant_is_refused() -> anyhow::Result<()> {
     let mut server = Server::prepare(Traced::to("https://127.0.0.1:1".to_owned()), Config::default())?;
     server.spawn()?;
-    let status = server.wait_exit(Duration::from_secs(20))?;
+    let status = server.wait_exit(Duration::from_secs(60))?;
     ensure!(status.code() == Some(2) && server.log().contains("spans go out by http://"), "{}", server.log());
     Ok(())
 }

@@ -435,7 +435,7 @@ fn compare_end(
         Ok(line.with_context(|| format!("{word} of {} has no line {name}:\n{answer}", s.name()))?.to_owned())
     };
     // Connections that went are noticed a moment later.
-    let watches = (0..20)
+    let watches = (0..600)
         .map(|_| {
             let counts = (first.word("wchs")?, second.word("wchs")?);
             if counts.0 != counts.1 {

@@ -16,9 +16,9 @@ use crate::reply::Body;
 use crate::request;
 
 /// How long a reply may take. Nothing is slow here, so that more is a hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the close of a connection may take.
-const CLOSE: Duration = Duration::from_secs(10);
+const CLOSE: Duration = Duration::from_secs(60);
 
 /// A frame as it came, and the opcode that it answers.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use zk_proto::client::ConnectRequest;
 use zk_proto::{OpCode, SessionId, Zxid};
 
 use super::{Call, History, Op, Outcome};
-use crate::raw::{Conn, hello, hello_again};
+use crate::raw::{Conn, PATIENCE, hello, hello_again};
 use crate::reply::Body;
 use crate::request::{self, OPEN};
 
@@ -62,6 +62,8 @@ impl Load {
             ensure!(Instant::now() < deadline, "no member takes clients");
         }
         let conn = client.conn.as_mut().context("not connected")?;
+        // Nothing is broken on purpose yet.
+        conn.patience = PATIENCE;
         conn.create(&self.dir, b"", OPEN, 0)?;
         for n in 0..self.registers {
             let value = client.value();
