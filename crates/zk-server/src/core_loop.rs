@@ -410,6 +410,9 @@ impl Core {
             for input in inputs {
                 self.node.handle(now, zk_node::Input::Client(input), &tree);
             }
+            if begun.elapsed() >= limits::CORE_PART && self.log.is_idle() {
+                break;
+            }
         }
         drop(tree);
         let meters = &self.meters.core;
@@ -821,7 +824,10 @@ impl Core {
     /// likes: the log has everything, and here one more path is noted at most for each that is
     /// written.
     fn mirror_if_room(&mut self) {
-        if self.mirror.has_room() {
+        if let Some(touched) = &self.lagging
+            && !self.mirror.keeps(touched)
+            && self.mirror.has_room()
+        {
             self.mirror_all();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use zk_proto::Zxid;
 use zk_storage::{Compression, LogWriter, Mirror, MirrorBatch, MirrorReader, StorageConfig, StorageError};
 use zk_tree::{Touched, Tree};
 
+use crate::core_loop::Control;
 use crate::limits;
 use crate::meters::Meters;
 
@@ -93,6 +94,11 @@ impl LogHandle {
         let Some(last) = records.last() else { return };
         self.last = last.zxid;
         self.log.queue.lock().push(Queued { at: Instant::now(), records });
+    }
+
+    /// Whether nobody writes it.
+    pub fn is_idle(&self) -> bool {
+        !self.log.writer.is_locked()
     }
 
     /// Up to which zxid the log is durable.
@@ -180,10 +186,43 @@ enum Job {
     },
 }
 
+/// How fast the mirror is handed changes: while it makes its pause, what changes again and again is
+/// noted once and not encoded each time.
+#[derive(Debug)]
+struct Pace {
+    pauses: AtomicBool,
+    /// The core has something that it did not hand over for the pause.
+    kept: AtomicBool,
+    control: Sender<Control>,
+}
+
+impl Pace {
+    /// Whether to wait. If so, the core is told when the pause is over.
+    fn holds(&self) -> bool {
+        self.kept.store(true, Ordering::SeqCst);
+        let pauses = self.pauses.load(Ordering::SeqCst);
+        if !pauses {
+            self.kept.store(false, Ordering::SeqCst);
+        }
+        pauses
+    }
+
+    fn pause(&self) {
+        self.pauses.store(true, Ordering::SeqCst);
+        std::thread::sleep(limits::MIRROR_PAUSE);
+        self.pauses.store(false, Ordering::SeqCst);
+        if self.kept.swap(false, Ordering::SeqCst) {
+            // If the queue is full the core is about to look anyway.
+            let _ = self.control.try_send(Control::LookAgain);
+        }
+    }
+}
+
 /// The mirror as the core sees it.
 #[derive(Debug)]
 pub struct MirrorHandle {
     jobs: Option<Sender<Job>>,
+    pace: Arc<Pace>,
     bytes: Arc<AtomicUsize>,
     reader: Option<MirrorReader>,
     /// One more owner for each thread that reads.
@@ -195,7 +234,13 @@ pub struct MirrorHandle {
 
 impl MirrorHandle {
     /// Starts the mirror's thread, and the one that purges.
-    pub fn start(mirror: Mirror, purge: Option<Purge>, bytes: Arc<AtomicUsize>, meters: Arc<Meters>) -> Self {
+    pub fn start(
+        mirror: Mirror,
+        purge: Option<Purge>,
+        bytes: Arc<AtomicUsize>,
+        meters: Arc<Meters>,
+        control: Sender<Control>,
+    ) -> Self {
         let slot = PurgeSlot::default();
         if let Some(purge) = purge {
             let slot = slot.clone();
@@ -203,17 +248,25 @@ impl MirrorHandle {
             // stop leaves half-written has a temporary name that the next start removes.
             spawn("purge", move || purge.run(&slot));
         }
-        Self::with(mirror, slot, bytes, meters)
+        let pace = Pace { pauses: AtomicBool::new(false), kept: AtomicBool::new(false), control };
+        Self::with(mirror, slot, bytes, meters, Arc::new(pace))
     }
 
-    fn with(mirror: Mirror, purge: PurgeSlot, bytes: Arc<AtomicUsize>, meters: Arc<Meters>) -> Self {
+    fn with(
+        mirror: Mirror,
+        purge: PurgeSlot,
+        bytes: Arc<AtomicUsize>,
+        meters: Arc<Meters>,
+        pace: Arc<Pace>,
+    ) -> Self {
         let (jobs, queue) = bounded(limits::MIRROR_BATCHES);
         bytes.store(0, Ordering::Relaxed);
         let (shared, seen) = (Arc::clone(&bytes), Arc::clone(&meters));
         let (reader, readers) = (Some(mirror.reader()), Arc::new(()));
         *purge.lock() = Some(mirror.reader());
-        let thread = spawn("mirror", move || write_mirror(mirror, &queue, &shared, &seen));
-        Self { jobs: Some(jobs), bytes, reader, readers, purge, meters, thread: Some(thread) }
+        let paced = Arc::clone(&pace);
+        let thread = spawn("mirror", move || write_mirror(mirror, &queue, &shared, &seen, &paced));
+        Self { jobs: Some(jobs), pace, bytes, reader, readers, purge, meters, thread: Some(thread) }
     }
 
     /// Whether it is near enough to take more. If it is not, what it lacks is to be kept as
@@ -222,6 +275,12 @@ impl MirrorHandle {
         let jobs = self.jobs.as_ref().map_or(0, Sender::len);
         // The other half is for holds, and for what a hold needs before it.
         self.bytes.load(Ordering::Relaxed) <= limits::MIRROR_BYTES && jobs <= limits::MIRROR_BATCHES / 2
+    }
+
+    /// Whether to keep `touched` for later, since the mirror would not write it now. The control channel
+    /// is told when it would.
+    pub fn keeps(&self, touched: &Touched) -> bool {
+        touched.paths.len() < limits::MIRROR_PATHS && self.pace.holds()
     }
 
     /// What to write after a slice. To be called under the tree's lock.
@@ -309,7 +368,8 @@ impl MirrorHandle {
 
     /// Goes on with another mirror after [`MirrorHandle::stop`].
     pub fn restart(&mut self, mirror: Mirror) {
-        *self = Self::with(mirror, self.purge.clone(), Arc::clone(&self.bytes), Arc::clone(&self.meters));
+        let (purge, pace) = (self.purge.clone(), Arc::clone(&self.pace));
+        *self = Self::with(mirror, purge, Arc::clone(&self.bytes), Arc::clone(&self.meters), pace);
     }
 }
 
@@ -361,7 +421,13 @@ impl Purge {
     }
 }
 
-fn write_mirror(mut mirror: Mirror, queue: &Receiver<Job>, bytes: &AtomicUsize, meters: &Meters) -> Mirror {
+fn write_mirror(
+    mut mirror: Mirror,
+    queue: &Receiver<Job>,
+    bytes: &AtomicUsize,
+    meters: &Meters,
+    pace: &Pace,
+) -> Mirror {
     let mut batches = Vec::new();
     let mut dirty = false;
     loop {
@@ -386,7 +452,7 @@ fn write_mirror(mut mirror: Mirror, queue: &Receiver<Job>, bytes: &AtomicUsize, 
                         }
                     }
                     // Nobody waits for the mirror: a pause makes one write of many.
-                    None => std::thread::sleep(limits::MIRROR_PAUSE),
+                    None => pace.pause(),
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -431,13 +497,13 @@ mod tests {
         let tree = Tree::new(zk_tree::TreeOptions::default());
         let mut mirror = Mirror::open(dir.path(), MirrorOptions::default()).expect("a new mirror");
         mirror.rebuild(&tree, &mut |_| {}).expect("an empty mirror");
-        let mut handle = MirrorHandle::start(mirror, None, Arc::default(), Arc::default());
+        let mut handle = MirrorHandle::start(mirror, None, Arc::default(), Arc::default(), bounded(1).0);
         let (go, wait) = bounded::<()>(0);
         handle.read_here(move |_, taken| {
             let _ = wait.recv();
             taken();
         });
-        let touched = Touched { paths: ["/".into()].into(), ..Touched::default() };
+        let touched = Touched { paths: ["/".into()].into_iter().collect(), ..Touched::default() };
         let mut batches = 0;
         while handle.has_room() {
             handle.write(handle.encode(&tree, &touched));

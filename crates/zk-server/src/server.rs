@@ -200,7 +200,7 @@ impl Server {
         let watch = Watch { meters: Arc::clone(&meters), slow: config.storage.fsync_warning };
         let log = LogHandle::new(recovered.writer, zxid, watch);
         let lag = Arc::clone(&shared.mirror_lag);
-        let mirror = MirrorHandle::start(recovered.mirror, recovered.purge, lag, meters);
+        let mirror = MirrorHandle::start(recovered.mirror, recovered.purge, lag, meters, control.clone());
         let core = Core::new(Arc::clone(&shared), node, inputs.clone(), (log, mirror), role);
         let crew = Arc::new(Crew::new(core, inputs, controls, control.clone()));
         let mut core = Vec::new();

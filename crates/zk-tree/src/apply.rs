@@ -1,9 +1,10 @@
 //! How a transaction changes the tree. ref: DataTree.processTxn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use zk_proto::client::EventType;
 use zk_proto::path::{CONFIG, split};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
@@ -72,7 +73,7 @@ pub struct Fired {
 #[derive(Debug, Default)]
 pub struct Touched {
     /// Nodes, the root as `/`.
-    pub paths: BTreeSet<Arc<str>>,
+    pub paths: HashSet<Arc<str>, RandomState>,
     /// Ids of access control lists that came or went.
     pub acls: BTreeSet<i64>,
     /// Sessions that began or ended.
@@ -82,7 +83,11 @@ pub struct Touched {
 impl Touched {
     /// Takes over what `other` has, and leaves it empty.
     pub fn merge(&mut self, other: &mut Touched) {
-        self.paths.append(&mut other.paths);
+        if self.paths.is_empty() {
+            std::mem::swap(&mut self.paths, &mut other.paths);
+        } else {
+            self.paths.extend(other.paths.drain());
+        }
         self.acls.append(&mut other.acls);
         self.sessions.append(&mut other.sessions);
     }

@@ -90,7 +90,7 @@ fn a_broken_mirror_stays_the_proof_of_what_is_lost() {
     let mut wrong = tree_after(&Writes::new(5).run(&mut Tree::new(TreeOptions::default()), 3));
     wrong.set_last_zxid(Zxid(50));
     // It opens, and its digest is not that of its content.
-    let touched = zk_tree::Touched { paths: BTreeSet::from(["/".into()]), ..Default::default() };
+    let touched = zk_tree::Touched { paths: ["/".into()].into_iter().collect(), ..Default::default() };
     s.mirror.write(&[Mirror::encode_batch(&wrong, &touched)]).unwrap();
     s.mirror.flush().unwrap();
     drop(s);
