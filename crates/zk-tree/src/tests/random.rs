@@ -1,7 +1,6 @@
 //! Random histories, as a leader would write them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -10,7 +9,7 @@ use zk_proto::{Acl, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid};
 
 use super::model::Model;
 use super::{Dump, check_sums, digest_of, dump, round_trip};
-use crate::{Effects, Tree, TreeOptions};
+use crate::{Effects, Touched, Tree, TreeOptions};
 
 /// What a client may ask for; what comes of it depends on the state.
 #[derive(Debug, Clone)]
@@ -239,11 +238,11 @@ fn options() -> TreeOptions {
 }
 
 /// What differs between two states must have been reported.
-fn check_touched(before: &Dump, after: &Dump, touched: &BTreeSet<Arc<str>>) {
+fn check_touched(before: &Dump, after: &Dump, touched: &Touched) {
     let strip = |n: &super::Full| super::Full { children: BTreeSet::new(), ..n.clone() };
     for path in before.keys().chain(after.keys()) {
         if before.get(path).map(strip) != after.get(path).map(strip) {
-            assert!(touched.contains(&**path), "{path} changed and was not reported");
+            assert!(touched.paths.contains(&**path), "{path} changed and was not reported");
         }
     }
 }
@@ -306,7 +305,7 @@ proptest! {
             prop_assert_eq!(result.err, model.apply(entry));
             let state = dump(&tree);
             prop_assert_eq!(&state, &leader.states[at + 1].nodes);
-            check_touched(&leader.states[at].nodes, &state, &fx.touched.paths);
+            check_touched(&leader.states[at].nodes, &state, &fx.touched);
             if let Txn::Create(c) = &entry.txn && entry.header.op != OpCode::Create {
                 prop_assert_eq!(result.stat, tree.get(&c.path).map(|n| n.stat()));
             }
