@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use zk_testkit::ensemble::{self, ELECTION, Ensemble, MemberSpec, Role};
+use zk_testkit::ensemble::{self, ELECTION, Ensemble, MemberSpec};
 use zk_testkit::process::{Config, Launcher, Server, Zkd, free_port};
 use zk_testkit::raw::Conn;
 use zk_testkit::request::OPEN;
