@@ -376,7 +376,9 @@ impl Core {
     }
 
     fn awaits(&self) -> Awaited {
-        let deadline = [self.node.deadline(), self.held_since.map(|at| at + limits::HELD_MS)];
+        // The core has made something durable by itself, of which nobody else tells it.
+        let unheard = (self.log.durable() > self.told).then_some(0);
+        let deadline = [self.node.deadline(), self.held_since.map(|at| at + limits::HELD_MS), unheard];
         Awaited { deadline: deadline.into_iter().flatten().min(), inputs: self.has_room() }
     }
 
@@ -397,8 +399,8 @@ impl Core {
     }
 
     fn take_inputs(&mut self, now: Now, first: Vec<Input>) {
-        // Only this thread writes the tree, so nobody waits for this hold but a
-        // commit that this thread would do itself.
+        // Only the core writes the tree, so nobody waits for this hold but a commit that
+        // the core would do itself.
         let shared = Arc::clone(&self.shared);
         let tree = shared.tree.read();
         let begun = Instant::now();

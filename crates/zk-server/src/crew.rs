@@ -9,6 +9,7 @@
 //! | core | who works on the state; taken behind the front, or by who has written the log if it is free |
 //! | the log's writer | who writes; nobody waits for another lock with it |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, never, select};
@@ -63,44 +64,55 @@ impl Crew {
     /// Works until the core is told to stop.
     pub fn run(&self) {
         let mut front = self.front.lock();
-        loop {
-            let event = match front.phase {
-                Phase::Start => Event::Start,
-                Phase::Running => front.next(self.core.lock().wait()),
-                Phase::Ended => return,
-            };
-            let mut core = self.core.lock();
-            let goes_on = core.turn(event);
-            front.phase = if goes_on { Phase::Running } else { Phase::Ended };
-            let log = core.log();
-            drop(core);
-            if let Some(writer) = log.claim() {
-                // Not let go of otherwise: that would wake the other thread.
-                drop(front);
-                self.write(&log, writer);
-                front = self.front.lock();
+        while front.phase != Phase::Ended {
+            let mut log = self.turn(&mut front);
+            let Some(writer) = log.claim() else { continue };
+            // Not let go of otherwise: that would wake the other thread.
+            drop(front);
+            let mut newest = self.write(&log, writer);
+            loop {
+                // The core may have begun another one meanwhile.
+                log = newest.unwrap_or(log);
+                let Some(writer) = log.claim() else { break };
+                newest = self.write(&log, writer);
             }
+            front = self.front.lock();
         }
     }
 
-    /// Writes the log until there is nothing more to write, and has the core see to what is durable.
-    fn write<'a>(&self, log: &'a Log, mut writer: MutexGuard<'a, Option<LogWriter>>) {
+    /// Waits for an event and does what it asks for. The log that records went to.
+    fn turn(&self, front: &mut Front) -> Arc<Log> {
+        let event = match front.phase {
+            Phase::Start => Event::Start,
+            Phase::Running | Phase::Ended => {
+                // The core is free during the wait.
+                let awaited = self.core.lock().wait();
+                front.next(awaited)
+            }
+        };
+        let mut core = self.core.lock();
+        front.phase = if core.turn(event) { Phase::Running } else { Phase::Ended };
+        core.log()
+    }
+
+    /// Writes the log until there is nothing more to write, and has the core see to what is durable. If it was
+    /// free: the log that it has then.
+    fn write<'a>(&self, log: &'a Log, mut writer: MutexGuard<'a, Option<LogWriter>>) -> Option<Arc<Log>> {
         loop {
             log.write(&mut writer);
             drop(writer);
-            if let Some(more) = log.claim() {
-                writer = more;
-                self.look_again();
-                continue;
-            }
-            if self.core.try_lock().is_none_or(|mut core| core.written()) {
-                self.look_again();
-            }
-            match log.claim() {
-                Some(more) => writer = more,
-                None => return,
-            }
+            let Some(more) = log.claim() else { break };
+            writer = more;
+            self.look_again();
         }
+        let Some(mut core) = self.core.try_lock() else {
+            self.look_again();
+            return None;
+        };
+        if core.written() {
+            self.look_again();
+        }
+        Some(core.log())
     }
 
     /// If the queue is full the front is about to look anyway.
