@@ -57,8 +57,8 @@ pub const CORE_OUTSTANDING: usize = 100_000;
 /// nothing new.
 pub const UNSYNCED_BYTES: usize = 64 * MIB;
 
-/// Requests to the core for its state, and wake-ups. Only words and the log
-/// thread send them.
+/// Requests to the core for its state, and wake-ups: by words, by who has written the log or read it for a
+/// learner, by the mirror.
 pub const CONTROL: usize = 64;
 
 /// Pause of a worker between two lines about slow requests, or about long lists, ms.
