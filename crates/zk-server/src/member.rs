@@ -243,8 +243,11 @@ impl Member {
         self.addresses(id).into_iter().map(|a| (a.host, port)).collect()
     }
 
-    /// What an event of the transport means to the state machine.
+    /// What an event of the transport means to the state machine; nothing after [`Member::stop`].
     pub fn inputs(&mut self, event: PeerEvent) -> Vec<Input> {
+        if !self.peers.runs() {
+            return Vec::new();
+        }
         match event {
             PeerEvent::ElectionPort(Ok(at)) => {
                 tracing::info!(?at, "election port open");

@@ -363,6 +363,11 @@ impl PeerHandle {
         &self.counters
     }
 
+    /// Whether it has not been stopped.
+    pub fn runs(&self) -> bool {
+        self.thread.is_some()
+    }
+
     /// Closes every port and connection and ends the thread.
     pub fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
