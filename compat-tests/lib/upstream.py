@@ -142,7 +142,7 @@ def kazoo(ctx):
     env = dict(os.environ,
                PYTHONPATH=os.pathsep.join([plugin, cache.HERE, src]),
                PYTHONDONTWRITEBYTECODE="1",
-               ZOOKEEPER_VERSION="3.9.4",
+               CI="1", ZOOKEEPER_VERSION="3.9.4",  # both for test_zookeeper_version, which runs on CI only
                COMPAT_KIND=ctx.kind, COMPAT_ZKD_BIN=ctx.zkd_bin or "",
                COMPAT_PORT=str(free_port()))
     cmd = [python, "-m", "pytest", "-q", "-p", "kazoo_plugin", "-p", "no:cacheprovider", "--timeout=180",
