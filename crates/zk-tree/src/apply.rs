@@ -1,10 +1,11 @@
 //! How a transaction changes the tree. ref: DataTree.processTxn.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
+use hashbrown::HashSet;
 use zk_proto::client::EventType;
 use zk_proto::path::{CONFIG, split};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
@@ -14,7 +15,7 @@ use crate::acl::AclList;
 use crate::digest::Named;
 use crate::owner;
 use crate::quota::{self, QuotaNode, StatsTrack};
-use crate::store::NewData;
+use crate::store::{Contents, NewData};
 use crate::tree::{DIGEST_LOG_INTERVAL, DIGEST_LOG_LIMIT, NodeId, Tree, utf16_len};
 
 /// What applying transactions did besides changing the tree. Collects until it
@@ -40,9 +41,7 @@ impl Effects {
     }
 
     fn touch(&mut self, path: &Arc<str>) {
-        if !self.touched.paths.contains(path) {
-            self.touched.paths.insert(path.clone());
-        }
+        self.touched.paths.get_or_insert_with(path, Arc::clone);
     }
 
     fn fire(&mut self, event: EventType, path: &Arc<str>, node: NodeId, zxid: Zxid, acl: &AclList) {
@@ -449,7 +448,7 @@ impl Tree {
     fn set_stat(&mut self, id: NodeId, path: &str, stat: &StatPersisted, acl: i64) {
         if self.is_digested(path) {
             let c = self.store.contents(id);
-            let named = Named::new(path, c.data, c.crc);
+            let mut named = Named::new(path, c.data, c.crc);
             self.digest =
                 self.digest.wrapping_sub(named.with(&c.stat).into()).wrapping_add(named.with(stat).into());
         }
@@ -468,9 +467,11 @@ impl Tree {
         let (mut stat, acl, old_len) = (old.stat, old.acl, len_of(old.data));
         let part = if self.is_digested(path) { old.digest(path) } else { 0 };
         change(&mut stat);
-        self.store.update(id, &stat, acl, NewData::Set(data));
-        self.digest = self.digest.wrapping_sub(part.into());
-        self.digest_add(id, path);
+        let crc = self.store.update(id, &stat, acl, NewData::Set(data));
+        if self.is_digested(path) {
+            let new = Contents { stat, acl, data, crc };
+            self.digest = self.digest.wrapping_sub(part.into()).wrapping_add(new.digest(path).into());
+        }
         self.data_size = self.data_size - old_len as u64 + len_of(data) as u64;
         Changed { stat, acl, grown: len_of(data) - old_len }
     }

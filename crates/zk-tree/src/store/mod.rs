@@ -404,8 +404,8 @@ impl Store {
         }
     }
 
-    /// Changes a node's numbers and data.
-    pub fn update(&mut self, id: NodeId, stat: &StatPersisted, acl: i64, data: NewData<'_>) {
+    /// Changes a node's numbers and data. Gives the CRC-32 of new data that is long enough for it to be kept.
+    pub fn update(&mut self, id: NodeId, stat: &StatPersisted, acl: i64, data: NewData<'_>) -> Option<u32> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let at = self.ids.get(id);
@@ -428,6 +428,10 @@ impl Store {
         let now_at = self.slabs.replace(at, &scratch);
         self.ids.set(id, now_at);
         self.scratch = scratch;
+        match new {
+            Some(Some(Part::Outside(number))) => Some(self.long.get(number).crc),
+            _ => None,
+        }
     }
 
     pub fn stat(&self, id: NodeId) -> StatPersisted {
