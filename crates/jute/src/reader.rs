@@ -20,6 +20,11 @@ impl<'a> Reader<'a> {
         Self { rest: input, max_len }
     }
 
+    /// A reader of something else with the same limit.
+    pub fn over<'b>(&self, input: &'b [u8]) -> Reader<'b> {
+        Reader::with_max_len(input, self.max_len)
+    }
+
     /// The bytes that were not read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest

@@ -60,7 +60,7 @@ impl<'a, B: BufMut> Writer<'a, B> {
     /// A string. A character beyond U+FFFF is written as two surrogates of
     /// three bytes each, as Java's encoder does. ref: BinaryOutputArchive.stringToByteBuffer.
     pub fn str(&mut self, s: &str) {
-        if s.as_bytes().iter().all(|b| *b < 0xf0) {
+        if s.is_ascii() || s.as_bytes().iter().all(|b| *b < 0xf0) {
             return self.buffer(Some(s.as_bytes()));
         }
         self.len(s.chars().map(|c| if c.len_utf8() == 4 { 6 } else { c.len_utf8() }).sum());

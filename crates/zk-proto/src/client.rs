@@ -400,23 +400,30 @@ impl WriteRequest {
     /// Reads the body of a client's write. `op` must be a write that clients
     /// may send, or `Check` (inside a multi).
     pub fn decode(op: OpCode, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::decode_with(op, r, Bytes::copy_from_slice)
+    }
+
+    /// The same with data as `keep` makes it.
+    fn decode_with(
+        op: OpCode,
+        r: &mut Reader<'_>,
+        keep: impl Fn(&[u8]) -> Bytes,
+    ) -> Result<Self, DecodeError> {
         Ok(match op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
                 Self::Create(CreateRequest {
                     op,
                     path: owned(r.string()?),
-                    data: r.buffer()?.map(Bytes::copy_from_slice),
+                    data: r.buffer()?.map(keep),
                     acl: Acl::read_list(r)?,
                     flags: r.int()?,
                     ttl: if op == OpCode::CreateTtl { r.long()? } else { -1 },
                 })
             }
             OpCode::Delete => Self::Delete { path: owned(r.string()?), version: r.int()? },
-            OpCode::SetData => Self::SetData {
-                path: owned(r.string()?),
-                data: r.buffer()?.map(Bytes::copy_from_slice),
-                version: r.int()?,
-            },
+            OpCode::SetData => {
+                Self::SetData { path: owned(r.string()?), data: r.buffer()?.map(keep), version: r.int()? }
+            }
             OpCode::SetAcl => {
                 Self::SetAcl { path: owned(r.string()?), acl: Acl::read_list(r)?, version: r.int()? }
             }
@@ -435,8 +442,16 @@ impl WriteRequest {
 
     /// ref: MultiOperationRecord.deserialize, Op.Create.getOpcode.
     ///
-    /// A null path spoils the multi only once all of it was read.
+    /// A null path spoils the multi only once all of it was read. All parts share one copy of the request.
     fn decode_multi(r: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        let all = Bytes::copy_from_slice(r.rest());
+        let mut inside = r.over(&all);
+        let ops = Self::decode_parts(&all, &mut inside);
+        r.take(all.len() - inside.remaining())?;
+        ops
+    }
+
+    fn decode_parts(all: &Bytes, r: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
         let mut ops = Vec::new();
         let mut late = None;
         loop {
@@ -452,7 +467,7 @@ impl WriteRequest {
                 | OpCode::CreateTtl
                 | OpCode::Delete
                 | OpCode::SetData
-                | OpCode::Check => Self::decode(op, r)?,
+                | OpCode::Check => Self::decode_with(op, r, |data| all.slice_ref(data))?,
                 _ => return Err(DecodeError::Variant(h.op)),
             };
             let path = match &mut part {

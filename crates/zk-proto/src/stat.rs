@@ -103,16 +103,21 @@ impl Stat {
 
     /// Writes the 68 bytes.
     pub fn write<B: BufMut>(&self, w: &mut Writer<'_, B>) {
-        w.long(self.czxid);
-        w.long(self.mzxid);
-        w.long(self.ctime);
-        w.long(self.mtime);
-        w.int(self.version);
-        w.int(self.cversion);
-        w.int(self.aversion);
-        w.long(self.ephemeral_owner);
-        w.int(self.data_length);
-        w.int(self.num_children);
-        w.long(self.pzxid);
+        // In one piece: a buffer that grows looks for room at each field.
+        let mut all = [0; 68];
+        let mut rest = &mut all[..];
+        let mut fields = Writer::new(&mut rest);
+        fields.long(self.czxid);
+        fields.long(self.mzxid);
+        fields.long(self.ctime);
+        fields.long(self.mtime);
+        fields.int(self.version);
+        fields.int(self.cversion);
+        fields.int(self.aversion);
+        fields.long(self.ephemeral_owner);
+        fields.int(self.data_length);
+        fields.int(self.num_children);
+        fields.long(self.pzxid);
+        w.raw(&all);
     }
 }
