@@ -68,15 +68,15 @@ impl Pipeline {
             Input::Write { conn, session, xid, request, ids } => {
                 let closes = matches!(request, Ok(WriteRequest::CloseSession));
                 let request = match self.admit(now, session, Owner::Local, closes) {
-                    Standing::Open => request.as_ref().map_err(|e| RequestError::from(*e)),
+                    Standing::Open => request.map_err(RequestError::from),
                     Standing::Moved => Err(RequestError::SessionMoved),
                     Standing::Ended | Standing::Unknown => return self.drop_request(conn),
                 };
                 let op = request.as_ref().map_or(OpCode::Multi, |r| r.op());
-                let upgrade = self.upgrade(session, request.as_ref().ok().copied());
+                let upgrade = self.upgrade(session, request.as_ref().ok());
                 if let Upgrade::Yes(timeout) = upgrade {
                     // It comes first in the log, so whoever has the node knows the session.
-                    self.propose_own(now, tree, session, &WriteRequest::CreateSession { timeout });
+                    self.propose_own(now, tree, session, WriteRequest::CreateSession { timeout });
                 }
                 let who = Asker { session, cxid: xid, ids: &ids, ephemerals: upgrade.ephemerals() };
                 self.propose(now, tree, who, op, request, Some(conn));
@@ -129,7 +129,7 @@ impl Pipeline {
             (s.conn, s.owner) = (Some(conn), Some(Owner::Local));
             let who = Asker { session: id, cxid: Xid(0), ids: &[], ephemerals: Ephemerals::Allowed };
             let request = WriteRequest::CreateSession { timeout };
-            return self.propose(now, tree, who, OpCode::CreateSession, Ok(&request), Some(conn));
+            return self.propose(now, tree, who, OpCode::CreateSession, Ok(request), Some(conn));
         }
         if !self.sessions.touch(session, now.mono) {
             return self.outputs.push(Output::Refused { conn });
@@ -172,7 +172,7 @@ impl Pipeline {
         }
         let ids: Vec<AuthId> = ids.unwrap_or_default();
         let who = Asker { session, cxid, ids: &ids, ephemerals };
-        self.propose(now, tree, who, op, decoded.as_ref().map_err(Clone::clone), None);
+        self.propose(now, tree, who, op, decoded, None);
         if closes {
             self.sessions.set_closing(session);
         }
@@ -229,7 +229,7 @@ impl Pipeline {
         tree: &Tree,
         who: Asker<'_>,
         op: OpCode,
-        request: Result<&WriteRequest, RequestError>,
+        request: Result<WriteRequest, RequestError>,
         asker: Option<ConnId>,
     ) {
         if self.exhausted() {
@@ -283,7 +283,7 @@ impl Pipeline {
                 self.expire_local(session);
                 continue;
             }
-            self.propose_own(now, tree, session, &WriteRequest::CloseSession);
+            self.propose_own(now, tree, session, WriteRequest::CloseSession);
             self.sessions.set_closing(session);
         }
         if !matches!(self.state, State::Leader(_)) {
@@ -301,12 +301,12 @@ impl Pipeline {
         {
             self.next_reap = self.next_reap.max(now.mono.saturating_sub(1000)) + gap.max(1);
             self.stats.reaped += 1;
-            self.propose_own(now, tree, SessionId::NONE, &WriteRequest::DeleteContainer { path });
+            self.propose_own(now, tree, SessionId::NONE, WriteRequest::DeleteContainer { path });
         }
     }
 
     /// Nobody has asked for it.
-    fn propose_own(&mut self, now: Now, tree: &Tree, session: SessionId, request: &WriteRequest) {
+    fn propose_own(&mut self, now: Now, tree: &Tree, session: SessionId, request: WriteRequest) {
         let who = Asker { session, cxid: Xid(0), ids: &[], ephemerals: Ephemerals::Allowed };
         self.propose(now, tree, who, request.op(), Ok(request), None);
     }

@@ -17,7 +17,7 @@ use zk_proto::client::{CreateMode, CreateRequest, WriteRequest};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
 use zk_tree::owner::{self, OwnerKind};
-use zk_tree::{Node, NodeContents, Tree};
+use zk_tree::{AclList, Node, NodeContents, Tree};
 
 use crate::reconfig::{Ensemble, Reconfig};
 use crate::{Now, PipelineConfig};
@@ -148,8 +148,7 @@ impl RequestError {
 struct Pending {
     stat: StatPersisted,
     children: usize,
-    /// `None`: as in the tree.
-    acl: Option<Arc<[Acl]>>,
+    acl: AclList,
     /// `None`: as in the tree.
     data: Option<Option<Bytes>>,
     /// The node's part of the tree's digest.
@@ -211,27 +210,28 @@ pub struct Asker<'a> {
 
 /// What a check or a change sees of a node.
 struct View<'p, 't> {
+    tree: &'t Tree,
+    path: &'p str,
     stat: StatPersisted,
     children: usize,
+    acl: &'p AclList,
     pending: Option<&'p Pending>,
+    /// As it is in the tree, if nothing in flight changes it.
     node: Option<NodeContents<'t>>,
 }
 
-impl<'a, 't: 'a> View<'a, 't> {
-    fn acl(&self) -> &'a [Acl] {
-        match (self.pending.and_then(|p| p.acl.as_deref()), self.node) {
-            (Some(acl), _) => acl,
-            (None, Some(n)) => n.acl(),
-            (None, None) => unreachable!("a node in flight that is not in the tree has its own list"),
+impl<'p, 't: 'p> View<'p, 't> {
+    fn data(&self) -> Option<&'p [u8]> {
+        if let Some(data) = self.pending.and_then(|p| p.data.as_ref()) {
+            return data.as_deref();
         }
+        let node = self.node.or_else(|| self.tree.get(self.path).map(Node::contents));
+        node.expect("a node in flight that is not in the tree has its own data").data()
     }
 
-    fn data(&self) -> Option<&'a [u8]> {
-        match (self.pending.and_then(|p| p.data.as_ref()), self.node) {
-            (Some(data), _) => data.as_deref(),
-            (None, Some(n)) => n.data(),
-            (None, None) => unreachable!("a node in flight that is not in the tree has its own data"),
-        }
+    /// What is in flight of it, if something is.
+    fn changed_data(&self) -> Option<Option<Bytes>> {
+        self.pending.and_then(|p| p.data.clone())
     }
 }
 
@@ -280,7 +280,7 @@ impl Prep {
         now: Now,
         tree: &Tree,
         who: Asker<'_>,
-        request: Result<&WriteRequest, RequestError>,
+        request: Result<WriteRequest, RequestError>,
     ) -> (LogEntry, Option<RequestError>) {
         // A stand-alone server has no leader to elect: the counter runs over
         // into the epoch, as in Java.
@@ -324,31 +324,29 @@ impl Prep {
         tree: &Tree,
         who: Asker<'_>,
         h: &TxnHeader,
-        request: &WriteRequest,
+        request: WriteRequest,
     ) -> Result<Txn, RequestError> {
         match request {
-            WriteRequest::CreateSession { timeout } => Ok(Txn::CreateSession { timeout: *timeout }),
+            WriteRequest::CreateSession { timeout } => Ok(Txn::CreateSession { timeout }),
             WriteRequest::CloseSession => Ok(self.close_session(tree, who.session, h)),
-            WriteRequest::DeleteContainer { path } => self.delete_container(tree, h, path),
+            WriteRequest::DeleteContainer { path } => self.delete_container(tree, h, &path),
             WriteRequest::Multi(ops) => self.multi(tree, who, h, ops),
             WriteRequest::SetAcl { path, acl, version } => {
-                let path = valid(path.as_deref())?;
-                let acl = self.fix_up(path, acl.as_deref(), who)?;
-                let view = self.view(tree, path)?;
-                self.allow(&view, Perms::ADMIN, who, path)?;
-                let version = next_version(path, view.stat.aversion, *version)?;
+                let path = valid(path)?;
+                let list = self.fix_up(&path, acl.as_deref(), who)?;
+                let view = self.view(tree, &path)?;
+                self.allow(&view, Perms::ADMIN, who, &path)?;
+                let version = next_version(&path, view.stat.aversion, version)?;
                 let stat = StatPersisted { aversion: version, ..view.stat };
-                let acl: Arc<[Acl]> = acl.into();
-                let (children, data) = (view.children, view.pending.and_then(|p| p.data.clone()));
-                let digest = self.digest_of(path, view.data(), &stat);
-                let list = acl.to_vec();
-                let node = view.node;
-                self.put(path, h.zxid, node, Pending { stat, children, acl: Some(acl), data, digest });
-                Ok(Txn::SetAcl { path: path.to_owned(), acl: Some(list), version })
+                let digest = self.digest_of(&path, view.data(), &stat);
+                let acl = AclList::new(list.clone());
+                let (children, data, node) = (view.children, view.changed_data(), view.node);
+                self.put(&path, h.zxid, node, Pending { stat, children, acl, data, digest });
+                Ok(Txn::SetAcl { path, acl: Some(list), version })
             }
             WriteRequest::Reconfig { joining, leaving, members, base } => {
                 let (joining, leaving) = (joining.as_deref(), leaving.as_deref());
-                let request = Reconfig { joining, leaving, members: members.as_deref(), base: *base };
+                let request = Reconfig { joining, leaving, members: members.as_deref(), base };
                 self.reconfig(tree, who, h, &request)
             }
             other => self.part(tree, who, h, other),
@@ -379,8 +377,7 @@ impl Prep {
         let version = -1;
         let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
         let digest = self.digest_of(path, data.as_deref(), &stat);
-        let acl = view.pending.and_then(|p| p.acl.clone());
-        let node = view.node;
+        let (acl, node) = (view.acl.clone(), view.node);
         let pending = Pending { stat, children: view.children, acl, data: Some(data.clone()), digest };
         self.put(path, h.zxid, node, pending);
         self.reconfig = Some(h.zxid);
@@ -393,32 +390,32 @@ impl Prep {
         tree: &Tree,
         who: Asker<'_>,
         h: &TxnHeader,
-        request: &WriteRequest,
+        request: WriteRequest,
     ) -> Result<Txn, RequestError> {
         match request {
             WriteRequest::Create(c) => self.create(tree, who, h, c),
-            WriteRequest::Delete { path, version } => self.delete(tree, who, h, path.as_deref(), *version),
+            WriteRequest::Delete { path, version } => self.delete(tree, who, h, path.as_deref(), version),
             WriteRequest::SetData { path, data, version } => {
-                let path = valid(path.as_deref())?;
-                let view = self.view(tree, path)?;
-                self.allow(&view, Perms::WRITE, who, path)?;
-                let grows = len(data.as_deref()) - len(view.data());
-                self.quota(tree, path, 0, grows)?;
-                let version = next_version(path, view.stat.version, *version)?;
+                let path = valid(path)?;
+                let view = self.view(tree, &path)?;
+                self.allow(&view, Perms::WRITE, who, &path)?;
+                if self.config.enforce_quota {
+                    self.quota(tree, &path, 0, len(data.as_deref()) - len(view.data()))?;
+                }
+                let version = next_version(&path, view.stat.version, version)?;
                 let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
-                let digest = self.digest_of(path, data.as_deref(), &stat);
-                let acl = view.pending.and_then(|p| p.acl.clone());
-                let (children, node) = (view.children, view.node);
+                let digest = self.digest_of(&path, data.as_deref(), &stat);
+                let (children, acl, node) = (view.children, view.acl.clone(), view.node);
                 let pending = Pending { stat, children, acl, data: Some(data.clone()), digest };
-                self.put(path, h.zxid, node, pending);
-                Ok(Txn::SetData { path: path.to_owned(), data: data.clone(), version })
+                self.put(&path, h.zxid, node, pending);
+                Ok(Txn::SetData { path, data, version })
             }
             WriteRequest::Check { path, version } => {
-                let path = valid(path.as_deref())?;
-                let view = self.view(tree, path)?;
-                self.allow(&view, Perms::READ, who, path)?;
-                let version = next_version(path, view.stat.version, *version)?;
-                Ok(Txn::Check { path: path.to_owned(), version })
+                let path = valid(path)?;
+                let view = self.view(tree, &path)?;
+                self.allow(&view, Perms::READ, who, &path)?;
+                let version = next_version(&path, view.stat.version, version)?;
+                Ok(Txn::Check { path, version })
             }
             other => unreachable!("decoding lets no {:?} into a multi", other.op()),
         }
@@ -429,7 +426,7 @@ impl Prep {
         tree: &Tree,
         who: Asker<'_>,
         h: &TxnHeader,
-        c: &CreateRequest,
+        c: CreateRequest,
     ) -> Result<Txn, RequestError> {
         let bad_mode = RequestError::BadMode { flags: c.flags, ttl: c.ttl };
         let mode = CreateMode::from_flags(c.flags).ok_or(bad_mode.clone())?;
@@ -493,14 +490,13 @@ impl Prep {
         };
         let digest = self.digest_of(&full, c.data.as_deref(), &stat);
         let data = Some(c.data.clone());
-        let acl: Arc<[Acl]> = acl.into();
-        let list = acl.to_vec();
+        let list = AclList::new(acl.clone());
         // What is not to be seen is in the tree only if it was deleted in flight, which is found there.
-        self.put(&full, h.zxid, None, Pending { stat, children: 0, acl: Some(acl), data, digest });
+        self.put(&full, h.zxid, None, Pending { stat, children: 0, acl: list, data, digest });
         Ok(Txn::Create(CreateTxn {
             path: full,
-            data: c.data.clone(),
-            acl: Some(list),
+            data: c.data,
+            acl: Some(acl),
             ephemeral,
             parent_cversion,
             ttl: if c.op == OpCode::CreateTtl { c.ttl } else { 0 },
@@ -559,15 +555,16 @@ impl Prep {
         tree: &Tree,
         who: Asker<'_>,
         h: &TxnHeader,
-        ops: &[WriteRequest],
+        ops: Vec<WriteRequest>,
     ) -> Result<Txn, RequestError> {
         let before = self.digest;
         let mut subs = Vec::with_capacity(ops.len());
         let mut failed = false;
-        for op in ops {
-            let done = if failed { Err(RequestError::EarlierPart) } else { self.part(tree, who, h, op) };
+        for request in ops {
+            let op = request.op();
+            let done = if failed { Err(RequestError::EarlierPart) } else { self.part(tree, who, h, request) };
             match done {
-                Ok(txn) => subs.push(SubTxn { op: op.op(), txn }),
+                Ok(txn) => subs.push(SubTxn { op, txn }),
                 // Java stumbles over a null path outside of its own errors, and
                 // the whole multi fails.
                 Err(e @ RequestError::NullPath) => return Err(e),
@@ -621,34 +618,23 @@ impl Prep {
     }
 
     /// The node as it will be.
-    fn view<'p, 't>(&'p self, tree: &'t Tree, path: &str) -> Result<View<'p, 't>, RequestError> {
+    fn view<'p, 't: 'p>(&'p self, tree: &'t Tree, path: &'p str) -> Result<View<'p, 't>, RequestError> {
         let no_node = || RequestError::NoNode(path.to_owned());
-        let key = if path.is_empty() { "/" } else { path };
-        let pending = match self.overlay.get(key) {
-            Some(Change { node: None, .. }) => return Err(no_node()),
-            Some(Change { node: Some(p), .. }) => Some(p),
-            None => None,
-        };
-        // A pending node that replaces a deleted one has list and data of its own.
-        let found = tree.get(key);
-        let node = found.map(Node::contents);
-        match (pending, found.zip(node)) {
-            (Some(p), _) => Ok(View { stat: p.stat, children: p.children, pending: Some(p), node }),
-            (None, Some((n, is))) => {
-                Ok(View { stat: *is.stat(), children: n.num_children(), pending: None, node })
-            }
-            (None, None) => Err(no_node()),
+        let path = if path.is_empty() { "/" } else { path };
+        if let Some(change) = self.overlay.get(path) {
+            let p = change.node.as_ref().ok_or_else(no_node)?;
+            let (stat, children, acl) = (p.stat, p.children, &p.acl);
+            return Ok(View { tree, path, stat, children, acl, pending: Some(p), node: None });
         }
+        let node = tree.get(path).ok_or_else(no_node)?;
+        let (is, children) = (node.contents(), node.num_children());
+        Ok(View { tree, path, stat: *is.stat(), children, acl: is.acl(), pending: None, node: Some(is) })
     }
 
     fn change_stat(&mut self, tree: &Tree, path: &str, zxid: Zxid, stat: StatPersisted, children: usize) {
         let Ok(view) = self.view(tree, path) else { return };
         let digest = self.digest_of(path, view.data(), &stat);
-        let (acl, data) = match view.pending {
-            Some(p) => (p.acl.clone(), p.data.clone()),
-            None => (None, None),
-        };
-        let node = view.node;
+        let (acl, data, node) = (view.acl.clone(), view.changed_data(), view.node);
         self.put(path, zxid, node, Pending { stat, children, acl, data, digest });
     }
 
@@ -692,7 +678,7 @@ impl Prep {
         who: Asker<'_>,
         path: &str,
     ) -> Result<(), RequestError> {
-        if self.config.policy.allows(view.acl(), wanted, who.ids) {
+        if view.acl.is_open() || self.config.policy.allows(view.acl, wanted, who.ids) {
             Ok(())
         } else {
             Err(RequestError::NoAuth(path.to_owned()))
@@ -728,11 +714,13 @@ fn len(data: Option<&[u8]>) -> i64 {
     data.map_or(0, |d| i64::try_from(d.len()).expect("data is below the frame limit"))
 }
 
-fn valid(p: Option<&str>) -> Result<&str, RequestError> {
+fn valid(p: Option<String>) -> Result<String, RequestError> {
     // A null path is an invalid one here. ref: PathUtils.validatePath; row 68.
     let p = p.ok_or_else(|| RequestError::BadPath(String::new()))?;
-    path::validate(p).map_err(|_| RequestError::BadPath(p.to_owned()))?;
-    Ok(p)
+    match path::validate(&p) {
+        Ok(()) => Ok(p),
+        Err(_) => Err(RequestError::BadPath(p)),
+    }
 }
 
 /// ref: PrepRequestProcessor.validatePathForCreate.
