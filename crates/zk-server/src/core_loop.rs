@@ -933,6 +933,7 @@ impl Core {
         let start = Instant::now();
         let before = self.node.pipeline().stats();
         let waited = self.committed.map(|at| start.duration_since(at));
+        self.effects.touched = std::mem::take(self.not_mirrored());
         self.node.apply(now, &mut tree, &mut self.effects, self.slice.max());
         shared.last_zxid.store(tree.last_zxid().0, Ordering::Release);
         // Who reads the new state must find its events in front of it.
@@ -954,8 +955,7 @@ impl Core {
             crate::server::huge_pages(true);
         }
         drop(tree);
-        let mut touched = std::mem::take(&mut self.effects.touched);
-        self.not_mirrored().merge(&mut touched);
+        *self.not_mirrored() = std::mem::take(&mut self.effects.touched);
         if self.shared.settings.audit {
             self.effects.ended.iter().for_each(|(session, path, deleted)| {
                 crate::audit::ephemeral(*session, path, *deleted);
