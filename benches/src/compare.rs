@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::fleet::Fleet;
+use crate::leash;
 use crate::machine;
 use crate::sample::Sample;
 use crate::scenario::{Scenario, Side, Work};
 use crate::work;
+
+/// Of a turn, besides the time of its load; filling is not in it.
+const TURN: Duration = Duration::from_secs(600);
 
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +75,9 @@ fn one(s: &Scenario, effort: Effort, fleet: &mut Option<Fleet>) -> Result<BTreeM
     for _ in 0..effort.rounds.unwrap_or(s.rounds) {
         for (side, target) in &mut fleet.targets {
             let sync = machine::fdatasync(&target.home())?;
-            let mut sample = work::turn(&s.work, *side, target, effort.time)
+            let pids = target.pids();
+            let turn = || work::turn(&s.work, *side, target, effort.time);
+            let mut sample = leash::within(TURN + effort.time, pids, turn)
                 .with_context(|| format!("{}: {}", side.name(), target.log_tail()))?;
             sample.set("fdatasync_us", sync.as_secs_f64() * 1e6);
             let value = sample.figures.get(s.figure.as_str()).copied();

@@ -67,6 +67,8 @@ pub fn config(setup: &Setup) -> Config {
     let mut config = if setup.members > 1 { ensemble::config() } else { Config::default() }
         .line("tickTime", 2000)
         .line("maxSessionTimeout", 60_000)
+        // Java's is 50: who comes when so many wait is dropped by the kernel and tries again after a second.
+        .line("clientPortListenBacklog", 4096)
         .line("preAllocSize", 65_536)
         .line("snapCount", 100_000)
         .line("autopurge.purgeInterval", 0);

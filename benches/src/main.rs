@@ -4,6 +4,7 @@ mod charts;
 mod compare;
 mod failover;
 mod fleet;
+mod leash;
 mod machine;
 mod report;
 mod sample;
