@@ -9,6 +9,7 @@ use std::thread;
 
 use jute::{Reader, Writer};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use socket2::SockRef;
 use zk_proto::client::{ConnectResponse, EventType, ReplyHeader, RequestHeader, WatcherEvent, WriteRequest};
 use zk_proto::{OpCode, SessionId, Stat, Xid, Zxid};
 
@@ -20,6 +21,9 @@ const VALUE: usize = 100;
 
 /// What is read at once, and the most that a request may have.
 const READ: usize = 1 << 20;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 /// The largest list that it makes up.
 const MAX_CHILDREN: usize = 1_000_000;
@@ -55,6 +59,8 @@ impl Canned {
     /// Listens on a port of loopback (0: any) with this many threads.
     pub fn start(port: u16, threads: usize) -> Result<Canned> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(Error::io("listen"))?;
+        // The library's backlog is 128: of more at once the kernel drops some, and they try again after a second.
+        SockRef::from(&listener).listen(BACKLOG).map_err(Error::io("listen"))?;
         let addr = listener.local_addr().map_err(Error::io("listen"))?;
         let shard = || -> Result<Shard> {
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(Error::os("epoll"))?;
