@@ -121,7 +121,10 @@ mod tests {
             assert_eq!(node_digest(path, Some(&data), &stat), crc32fast::hash(&all), "{path} {len}");
         }
         let path = format!("/{}", "long".repeat(PIECE));
-        assert_eq!(node_digest(&path, None, &stat), crc32fast::hash(&[path.as_bytes(), &stat_bytes(&stat)].concat()));
+        assert_eq!(
+            node_digest(&path, None, &stat),
+            crc32fast::hash(&[path.as_bytes(), &stat_bytes(&stat)].concat())
+        );
     }
 
     #[test]
