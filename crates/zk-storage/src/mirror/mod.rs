@@ -488,6 +488,9 @@ fn database_options(write_buffer: usize) -> Options {
     o.set_log_level(LogLevel::Warn);
     o.set_stats_dump_period_sec(0);
     o.set_stats_persist_period_sec(0);
+    // Flushes and compactions go to the disk as they are written, and not all at once at the end of a file:
+    // the log's fdatasync would wait behind that.
+    o.set_bytes_per_sync(1 << 20);
     o
 }
 
