@@ -399,9 +399,7 @@ impl Prep {
                 let path = valid(path)?;
                 let view = self.view(tree, &path)?;
                 self.allow(&view, Perms::WRITE, who, &path)?;
-                if self.config.enforce_quota {
-                    self.quota(tree, &path, 0, len(data.as_deref()) - len(view.data()))?;
-                }
+                self.quota(tree, &path, 0, || len(data.as_deref()) - len(view.data()))?;
                 let version = next_version(&path, view.stat.version, version)?;
                 let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
                 let digest = self.digest_of(&path, data.as_deref(), &stat);
@@ -460,7 +458,7 @@ impl Prep {
         {
             return Err(RequestError::EphemeralParent(full));
         }
-        self.quota(tree, &full, 1, len(c.data.as_deref()))?;
+        self.quota(tree, &full, 1, || len(c.data.as_deref()))?;
 
         // The opcode decides what the node is; the flags only say whether it is
         // ephemeral or sequential. (behaviour trap 15)
@@ -692,14 +690,20 @@ impl Prep {
 
     /// Against what is applied, not against what is in flight, as in Java.
     /// ref: ZooKeeperServer.checkQuota; behaviour row 89.
-    fn quota(&self, tree: &Tree, path: &str, nodes: i64, bytes: i64) -> Result<(), RequestError> {
+    fn quota(
+        &self,
+        tree: &Tree,
+        path: &str,
+        nodes: i64,
+        bytes: impl FnOnce() -> i64,
+    ) -> Result<(), RequestError> {
         if !self.config.enforce_quota {
             return Ok(());
         }
         let Some(q) = tree.quota_prefix(path) else { return Ok(()) };
         let over = |limit: i64, used: i64| limit > -1 && used > limit;
         // What is used stands in a node that clients may write. Java's numbers wrap.
-        let (count, used) = (q.used.count.wrapping_add(nodes), q.used.bytes.wrapping_add(bytes));
+        let (count, used) = (q.used.count.wrapping_add(nodes), q.used.bytes.wrapping_add(bytes()));
         if over(q.limits.count_hard, count) || over(q.limits.byte_hard, used) {
             return Err(RequestError::QuotaExceeded(q.prefix));
         }

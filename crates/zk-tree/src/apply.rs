@@ -465,10 +465,10 @@ impl Tree {
     ) -> Changed {
         let old = self.store.contents(id);
         let (mut stat, acl, old_len) = (old.stat, old.acl, len_of(old.data));
-        let part = if self.is_digested(path) { old.digest(path) } else { 0 };
+        let part = self.is_digested(path).then(|| old.digest(path));
         change(&mut stat);
         let crc = self.store.update(id, &stat, acl, NewData::Set(data));
-        if self.is_digested(path) {
+        if let Some(part) = part {
             let new = Contents { stat, acl, data, crc };
             self.digest = self.digest.wrapping_sub(part.into()).wrapping_add(new.digest(path).into());
         }
