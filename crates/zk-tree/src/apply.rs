@@ -449,8 +449,9 @@ impl Tree {
         if self.is_digested(path) {
             let c = self.store.contents(id);
             let mut named = Named::new(path, c.data, c.crc);
-            self.digest =
-                self.digest.wrapping_sub(named.with(&c.stat).into()).wrapping_add(named.with(stat).into());
+            let old = self.recent.get(id).unwrap_or_else(|| named.with(&c.stat));
+            let new = named.with(stat);
+            self.digest_change(id, old, new);
         }
         self.store.update(id, stat, acl, NewData::Keep);
     }
@@ -465,12 +466,12 @@ impl Tree {
     ) -> Changed {
         let old = self.store.contents(id);
         let (mut stat, acl, old_len) = (old.stat, old.acl, len_of(old.data));
-        let part = self.is_digested(path).then(|| old.digest(path));
+        let part = self.is_digested(path).then(|| self.recent.get(id).unwrap_or_else(|| old.digest(path)));
         change(&mut stat);
         let crc = self.store.update(id, &stat, acl, NewData::Set(data));
         if let Some(part) = part {
             let new = Contents { stat, acl, data, crc };
-            self.digest = self.digest.wrapping_sub(part.into()).wrapping_add(new.digest(path).into());
+            self.digest_change(id, part, new.digest(path));
         }
         self.data_size = self.data_size - old_len as u64 + len_of(data) as u64;
         Changed { stat, acl, grown: len_of(data) - old_len }

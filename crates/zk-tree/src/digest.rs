@@ -1,7 +1,10 @@
 //! Digests of nodes, version 2. ref: DigestCalculator.
 
+use arrayvec::ArrayVec;
 use zk_proto::StatPersisted;
 use zk_proto::path::java_name;
+
+use crate::NodeId;
 
 /// A node's part of the tree's digest: CRC-32 over path, data and numbers. The
 /// numbers are in another order than in a snapshot.
@@ -19,8 +22,8 @@ pub fn digest_part(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32
 /// Short ones are gathered in one piece: CRC-32 by the processor's own instructions begins at 128 bytes.
 pub(crate) struct Named {
     crc: crc32fast::Hasher,
-    piece: [u8; PIECE],
-    len: usize,
+    /// What is not in the sum yet.
+    piece: ArrayVec<u8, PIECE>,
 }
 
 /// Room for names and data of usual length, and the numbers behind them.
@@ -32,7 +35,7 @@ impl Named {
     #[inline]
     pub fn new(path: &str, data: Option<&[u8]>, data_crc: Option<u32>) -> Named {
         let path = java_name(path).as_bytes();
-        let mut named = Named { crc: crc32fast::Hasher::new(), piece: [0; PIECE], len: 0 };
+        let mut named = Named { crc: crc32fast::Hasher::new(), piece: ArrayVec::new() };
         let short = data.unwrap_or_default();
         if path.len() + short.len() + NUMBERS <= PIECE {
             named.gather(path);
@@ -52,18 +55,59 @@ impl Named {
 
     #[inline]
     fn gather(&mut self, bytes: &[u8]) {
-        self.piece[self.len..][..bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+        self.piece.try_extend_from_slice(bytes).expect("lengths are looked at first");
     }
 
     /// The digest with these numbers.
     #[inline]
     pub fn with(&mut self, stat: &StatPersisted) -> u32 {
-        let end = self.len + NUMBERS;
-        self.piece[self.len..end].copy_from_slice(&stat_bytes(stat));
+        let before = self.piece.len();
+        self.gather(&stat_bytes(stat));
         let mut crc = self.crc.clone();
-        crc.update(&self.piece[..end]);
+        crc.update(&self.piece);
+        self.piece.truncate(before);
         crc.finalize()
+    }
+}
+
+/// Digests of nodes that changed lately: the next change of such a node need not sum up what it was.
+/// A node that is not here is in no way different. ref: DataNode.getDigest, which keeps it with each node.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// By the id's last bits: whose it is, and the digest. Empty until the first is noted.
+    slots: Box<[(NodeId, u32)]>,
+}
+
+/// 128 KiB.
+const SLOTS: usize = 1 << 14;
+/// No node has this id.
+const NOBODY: NodeId = NodeId(u32::MAX);
+
+impl Recent {
+    fn slot(id: NodeId) -> usize {
+        id.0 as usize % SLOTS
+    }
+
+    /// What the node's digest is, if it is known.
+    #[inline]
+    pub fn get(&self, id: NodeId) -> Option<u32> {
+        self.slots.get(Self::slot(id)).filter(|(whose, _)| *whose == id).map(|(_, digest)| *digest)
+    }
+
+    /// The node's digest is this from now on.
+    #[inline]
+    pub fn put(&mut self, id: NodeId, digest: u32) {
+        if self.slots.is_empty() {
+            self.slots = vec![(NOBODY, 0); SLOTS].into_boxed_slice();
+        }
+        self.slots[Self::slot(id)] = (id, digest);
+    }
+
+    /// The node goes, and its id may be another one's.
+    pub fn forget(&mut self, id: NodeId) {
+        if self.get(id).is_some() {
+            self.slots[Self::slot(id)] = (NOBODY, 0);
+        }
     }
 }
 
@@ -125,6 +169,21 @@ mod tests {
             node_digest(&path, None, &stat),
             crc32fast::hash(&[path.as_bytes(), &stat_bytes(&stat)].concat())
         );
+    }
+
+    #[test]
+    fn recent_digests_are_those_of_the_same_node() {
+        let (one, other) = (NodeId(7), NodeId(7 + SLOTS as u32));
+        let mut recent = Recent::default();
+        recent.forget(one);
+        assert_eq!(recent.get(one), None);
+        recent.put(one, 5);
+        recent.forget(other);
+        assert_eq!((recent.get(one), recent.get(other)), (Some(5), None));
+        recent.put(other, 6);
+        assert_eq!((recent.get(one), recent.get(other)), (None, Some(6)));
+        recent.forget(other);
+        assert_eq!((recent.get(one), recent.get(other)), (None, None));
     }
 
     #[test]

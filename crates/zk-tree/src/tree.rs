@@ -7,7 +7,7 @@ use zk_proto::path::{CONFIG, QUOTA};
 use zk_proto::{Acl, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl::{AclCache, AclList, OPEN_ID};
-use crate::digest::counts_in_digest;
+use crate::digest::{Recent, counts_in_digest};
 use crate::load::Loader;
 use crate::owner::{self, OwnerKind};
 use crate::quota::{Prefixes, Quota, limits_path, stats_path};
@@ -53,6 +53,7 @@ pub struct Tree {
     pub(crate) acls: AclCache,
     pub(crate) last_zxid: Zxid,
     pub(crate) digest: u64,
+    pub(crate) recent: Recent,
     pub(crate) digest_log: VecDeque<(Zxid, u64)>,
     pub(crate) digest_mismatches: u64,
     /// What a fuzzy snapshot's digest must be once this zxid is applied; until
@@ -94,6 +95,7 @@ impl Tree {
             acls,
             last_zxid: Zxid::ZERO,
             digest: 0,
+            recent: Recent::default(),
             digest_log: VecDeque::new(),
             digest_mismatches: 0,
             pending_digest: None,
@@ -314,11 +316,19 @@ impl Tree {
         }
     }
 
+    /// Before the node is removed.
     pub(crate) fn digest_sub(&mut self, id: NodeId, path: &str) {
         if self.is_digested(path) {
-            let part = self.store.contents(id).digest(path);
+            let part = self.recent.get(id).unwrap_or_else(|| self.store.contents(id).digest(path));
             self.digest = self.digest.wrapping_sub(part.into());
+            self.recent.forget(id);
         }
+    }
+
+    /// The node's digest was `old` and is `new`.
+    pub(crate) fn digest_change(&mut self, id: NodeId, old: u32, new: u32) {
+        self.digest = self.digest.wrapping_sub(old.into()).wrapping_add(new.into());
+        self.recent.put(id, new);
     }
 
     /// What clients see of a node. Stored is the number of children ever created, shown is the number of
@@ -439,6 +449,7 @@ pub(crate) fn utf16_len(text: &str) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct NodeContents<'t> {
     tree: &'t Tree,
+    id: NodeId,
     contents: Contents<'t>,
 }
 
@@ -460,7 +471,7 @@ impl<'t> NodeContents<'t> {
 
     /// Its part of the tree's digest, were it to count, if this is its path. ref: DigestCalculator.
     pub fn digest(&self, path: &str) -> u32 {
-        self.contents.digest(path)
+        self.tree.recent.get(self.id).unwrap_or_else(|| self.contents.digest(path))
     }
 }
 
@@ -495,7 +506,7 @@ impl<'t> Node<'t> {
 
     /// What it has besides its place, read at once.
     pub fn contents(self) -> NodeContents<'t> {
-        NodeContents { tree: self.tree, contents: self.tree.store.contents(self.id) }
+        NodeContents { tree: self.tree, id: self.id, contents: self.tree.store.contents(self.id) }
     }
 
     /// What is kept of it.
