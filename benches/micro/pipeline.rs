@@ -19,7 +19,7 @@ const SLICE: usize = 64;
 
 /// A setData of the n-th leaf.
 pub fn set_data(n: usize) -> WriteRequest {
-    WriteRequest::SetData { path: Some(path(n)), data: Some(DATA), version: -1 }
+    WriteRequest::SetData { path: Some(path(n).into()), data: Some(DATA), version: -1 }
 }
 
 /// A multi of so many setData, from the n-th leaf on.

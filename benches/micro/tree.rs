@@ -102,19 +102,25 @@ fn entry(op: OpCode, txn: Txn) -> LogEntry {
 
 /// A transaction.
 pub fn set_data(path: String) -> LogEntry {
-    entry(OpCode::SetData, Txn::SetData { path, data: Some(DATA), version: 1 })
+    entry(OpCode::SetData, Txn::SetData { path: path.into(), data: Some(DATA), version: 1 })
 }
 
 /// A transaction.
 pub fn create(path: String) -> LogEntry {
-    let create =
-        CreateTxn { path, data: Some(DATA), acl: None, ephemeral: false, parent_cversion: 1, ttl: 0 };
+    let create = CreateTxn {
+        path: path.into(),
+        data: Some(DATA),
+        acl: None,
+        ephemeral: false,
+        parent_cversion: 1,
+        ttl: 0,
+    };
     entry(OpCode::Create, Txn::Create(create))
 }
 
 /// A transaction.
 pub fn delete(path: String) -> LogEntry {
-    entry(OpCode::Delete, Txn::Delete { path })
+    entry(OpCode::Delete, Txn::Delete { path: path.into() })
 }
 
 /// A tree to which transactions are applied.

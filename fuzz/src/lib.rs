@@ -126,6 +126,7 @@ pub fn txn(bytes: &[u8]) {
     let Ok(entry) = LogEntry::decode(bytes) else { return };
     let mut again = Vec::new();
     entry.encode(&mut again);
+    assert_eq!(again.len(), entry.encoded_len(), "a part of a multi would not be where it says");
     let mut tree = Tree::new(OPTIONS);
     let mut effects = Effects::default();
     tree.apply(&entry, &mut effects);

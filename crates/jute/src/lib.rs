@@ -28,7 +28,7 @@ mod writer;
 
 pub use error::DecodeError;
 pub use reader::Reader;
-pub use writer::Writer;
+pub use writer::{Writer, text_len};
 
 /// Longest buffer or string a [`Reader`] takes unless told otherwise: the
 /// default `jute.maxbuffer` (0xfffff) plus `jute.maxbuffer.extrasize` of the

@@ -1,5 +1,12 @@
 use bytes::BufMut;
 
+/// How many bytes [`Writer::str`] writes behind the length.
+pub fn text_len(s: &str) -> usize {
+    // Those of four bytes take six.
+    let far = if s.is_ascii() { 0 } else { s.as_bytes().iter().filter(|b| **b >= 0xf0).count() };
+    s.len() + 2 * far
+}
+
 /// Appends fields to a buffer.
 #[derive(Debug)]
 pub struct Writer<'a, B: BufMut> {
@@ -60,10 +67,11 @@ impl<'a, B: BufMut> Writer<'a, B> {
     /// A string. A character beyond U+FFFF is written as two surrogates of
     /// three bytes each, as Java's encoder does. ref: BinaryOutputArchive.stringToByteBuffer.
     pub fn str(&mut self, s: &str) {
-        if s.is_ascii() || s.as_bytes().iter().all(|b| *b < 0xf0) {
-            return self.buffer(Some(s.as_bytes()));
+        let len = text_len(s);
+        self.len(len);
+        if len == s.len() {
+            return self.raw(s.as_bytes());
         }
-        self.len(s.chars().map(|c| if c.len_utf8() == 4 { 6 } else { c.len_utf8() }).sum());
         let mut units = [0u16; 2];
         let mut utf8 = [0u8; 4];
         for c in s.chars() {

@@ -61,7 +61,7 @@ fn main() {
     let create = |path: String| {
         WriteRequest::Create(CreateRequest {
             op: OpCode::Create,
-            path: Some(path),
+            path: Some(path.into()),
             data: Some(Bytes::from_static(&[b'x'; 100])),
             acl: Some(Acl::open()),
             flags: 0,
@@ -80,7 +80,7 @@ fn main() {
     for from in (0..NODES).step_by(BATCH) {
         let batch = (from..(from + BATCH).min(NODES))
             .map(|i| WriteRequest::SetData {
-                path: Some(path(i * 7919 % NODES)),
+                path: Some(path(i * 7919 % NODES).into()),
                 data: Some(Bytes::from_static(&[b'y'; 100])),
                 version: -1,
             })

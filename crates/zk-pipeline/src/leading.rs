@@ -244,7 +244,7 @@ impl Pipeline {
             tracing::debug!(session = %who.session, zxid = %entry.header.zxid, op = op.name(), "{e}");
         }
         let zxid = entry.header.zxid;
-        let mut bytes = BytesMut::with_capacity(entry.size_hint());
+        let mut bytes = BytesMut::with_capacity(entry.encoded_len());
         entry.encode(&mut bytes);
         self.outputs.push(Output::Append(LogRecord { zxid, bytes: bytes.freeze() }));
         self.stats.proposals += 1;
@@ -301,7 +301,7 @@ impl Pipeline {
         {
             self.next_reap = self.next_reap.max(now.mono.saturating_sub(1000)) + gap.max(1);
             self.stats.reaped += 1;
-            self.propose_own(now, tree, SessionId::NONE, WriteRequest::DeleteContainer { path });
+            self.propose_own(now, tree, SessionId::NONE, WriteRequest::DeleteContainer { path: path.into() });
         }
     }
 

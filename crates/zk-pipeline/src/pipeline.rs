@@ -177,6 +177,8 @@ pub struct Pipeline {
     pub(crate) last_write: HashMap<SessionId, Zxid, foldhash::quality::RandomState>,
     pub(crate) committed: Zxid,
     pub(crate) outputs: Vec<Output>,
+    /// Whether one of them sets a watch.
+    watched: bool,
     /// Connections that were told to close and have requests under way: one that
     /// was lost must not be overtaken by those that came after it.
     pub(crate) closed: BTreeSet<ConnId>,
@@ -214,6 +216,7 @@ impl Pipeline {
             last_write: HashMap::default(),
             committed: tree.last_zxid(),
             outputs: Vec::new(),
+            watched: false,
             closed: BTreeSet::new(),
             unheard: BTreeSet::new(),
             buffer: BytesMut::new(),
@@ -324,11 +327,13 @@ impl Pipeline {
 
     /// What is to be done, in order.
     pub fn take_outputs(&mut self) -> Vec<Output> {
+        self.watched = false;
         std::mem::take(&mut self.outputs)
     }
 
     /// The same into a vector that is used again.
     pub fn drain_outputs(&mut self, into: &mut Vec<Output>) {
+        self.watched = false;
         into.append(&mut self.outputs);
     }
 
@@ -415,6 +420,8 @@ impl Pipeline {
 
     fn apply_one(&mut self, now: Now, f: InFlight, tree: &mut Tree, effects: &mut Effects) {
         let h = f.entry.header;
+        // Whoever gets the outputs counts their watches only then.
+        effects.uncounted = self.watched;
         let result = tree.apply(&f.entry, effects);
         self.stats.applied += 1;
         self.outputs.extend(effects.fired.drain(..).map(Output::Event));
@@ -528,6 +535,7 @@ impl Pipeline {
 
     pub(crate) fn reply(&mut self, conn: ConnId, watches: Vec<Watch>, close: bool) {
         let frames = self.buffer.split().freeze();
+        self.watched |= !watches.is_empty();
         self.outputs.push(Output::Reply { conn, frames, watches, close });
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
-use hashbrown::hash_map::{Entry, EntryRef};
+use hashbrown::hash_map::Entry;
 use zk_proto::client::{CreateMode, CreateRequest, WriteRequest};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
@@ -154,6 +154,10 @@ struct Pending {
     /// The node's part of the tree's digest.
     digest: u32,
 }
+
+/// A path whose text is shared, or is to be.
+trait Path: AsRef<str> + Into<Arc<str>> {}
+impl<T: AsRef<str> + Into<Arc<str>>> Path for T {}
 
 #[derive(Debug)]
 struct Change {
@@ -329,7 +333,7 @@ impl Prep {
         match request {
             WriteRequest::CreateSession { timeout } => Ok(Txn::CreateSession { timeout }),
             WriteRequest::CloseSession => Ok(self.close_session(tree, who.session, h)),
-            WriteRequest::DeleteContainer { path } => self.delete_container(tree, h, &path),
+            WriteRequest::DeleteContainer { path } => self.delete_container(tree, h, path),
             WriteRequest::Multi(ops) => self.multi(tree, who, h, ops),
             WriteRequest::SetAcl { path, acl, version } => {
                 let path = valid(path)?;
@@ -341,7 +345,7 @@ impl Prep {
                 let digest = self.digest_of(&path, view.data(), &stat);
                 let acl = AclList::new(list.clone());
                 let (children, data, node) = (view.children, view.changed_data(), view.node);
-                self.put(&path, h.zxid, node, Pending { stat, children, acl, data, digest });
+                self.put(path.clone(), h.zxid, node, Pending { stat, children, acl, data, digest });
                 Ok(Txn::SetAcl { path, acl: Some(list), version })
             }
             WriteRequest::Reconfig { joining, leaving, members, base } => {
@@ -381,7 +385,7 @@ impl Prep {
         let pending = Pending { stat, children: view.children, acl, data: Some(data.clone()), digest };
         self.put(path, h.zxid, node, pending);
         self.reconfig = Some(h.zxid);
-        Ok(Txn::SetData { path: path.to_owned(), data, version })
+        Ok(Txn::SetData { path: path.into(), data, version })
     }
 
     /// What may also stand inside a multi.
@@ -394,7 +398,7 @@ impl Prep {
     ) -> Result<Txn, RequestError> {
         match request {
             WriteRequest::Create(c) => self.create(tree, who, h, c),
-            WriteRequest::Delete { path, version } => self.delete(tree, who, h, path.as_deref(), version),
+            WriteRequest::Delete { path, version } => self.delete(tree, who, h, path, version),
             WriteRequest::SetData { path, data, version } => {
                 let path = valid(path)?;
                 let view = self.view(tree, &path)?;
@@ -405,7 +409,7 @@ impl Prep {
                 let digest = self.digest_of(&path, data.as_deref(), &stat);
                 let (children, acl, node) = (view.children, view.acl.clone(), view.node);
                 let pending = Pending { stat, children, acl, data: Some(data.clone()), digest };
-                self.put(&path, h.zxid, node, pending);
+                self.put(path.clone(), h.zxid, node, pending);
                 Ok(Txn::SetData { path, data, version })
             }
             WriteRequest::Check { path, version } => {
@@ -442,21 +446,22 @@ impl Prep {
             Ephemerals::Unknown if mode.is_ephemeral() => return Err(RequestError::SessionExpired),
             _ => {}
         }
-        let asked = c.path.as_deref().ok_or(RequestError::NullPath)?;
+        let asked = c.path.as_ref().ok_or(RequestError::NullPath)?;
         let (parent_path, _) = split(asked)?;
         let acl = self.fix_up(asked, c.acl.as_deref(), who)?;
         let parent = self.view(tree, parent_path)?;
         self.allow(&parent, Perms::CREATE, who, asked)?;
         let counter = parent.stat.cversion;
-        let full = if mode.is_sequential() { format!("{asked}{counter:010}") } else { asked.to_owned() };
-        path::validate(&full).map_err(|_| RequestError::BadPath(full.clone()))?;
+        let full: Arc<str> =
+            if mode.is_sequential() { format!("{asked}{counter:010}").into() } else { asked.clone() };
+        path::validate(&full).map_err(|_| RequestError::BadPath(full.to_string()))?;
         if self.view(tree, &full).is_ok() {
-            return Err(RequestError::NodeExists(full));
+            return Err(RequestError::NodeExists(full.to_string()));
         }
         if let OwnerKind::Session(_) =
             owner::classify(parent.stat.ephemeral_owner, self.config.extended_types)
         {
-            return Err(RequestError::EphemeralParent(full));
+            return Err(RequestError::EphemeralParent(full.to_string()));
         }
         self.quota(tree, &full, 1, || len(c.data.as_deref()))?;
 
@@ -490,7 +495,7 @@ impl Prep {
         let data = Some(c.data.clone());
         let list = AclList::new(acl.clone());
         // What is not to be seen is in the tree only if it was deleted in flight, which is found there.
-        self.put(&full, h.zxid, None, Pending { stat, children: 0, acl: list, data, digest });
+        self.put(full.clone(), h.zxid, None, Pending { stat, children: 0, acl: list, data, digest });
         Ok(Txn::Create(CreateTxn {
             path: full,
             data: c.data,
@@ -506,10 +511,11 @@ impl Prep {
         tree: &Tree,
         who: Asker<'_>,
         h: &TxnHeader,
-        asked: Option<&str>,
+        asked: Option<Arc<str>>,
         version: i32,
     ) -> Result<Txn, RequestError> {
-        let asked = asked.ok_or(RequestError::NullPath)?;
+        let path = asked.ok_or(RequestError::NullPath)?;
+        let asked = &*path;
         let (parent_path, _) = split_for_delete(asked)?;
         let parent = self.view(tree, parent_path)?;
         self.allow(&parent, Perms::DELETE, who, asked)?;
@@ -518,12 +524,13 @@ impl Prep {
         if node.children > 0 {
             return Err(RequestError::NotEmpty(asked.to_owned()));
         }
-        self.unlink(tree, parent_path, asked, h.zxid);
-        Ok(Txn::Delete { path: asked.to_owned() })
+        self.unlink(tree, parent_path, path.clone(), h.zxid);
+        Ok(Txn::Delete { path })
     }
 
     /// The reaper's delete: no session and no permission is looked at.
-    fn delete_container(&mut self, tree: &Tree, h: &TxnHeader, asked: &str) -> Result<Txn, RequestError> {
+    fn delete_container(&mut self, tree: &Tree, h: &TxnHeader, path: Arc<str>) -> Result<Txn, RequestError> {
+        let asked = &*path;
         let (parent_path, _) = split_for_delete(asked)?;
         let node = self.view(tree, asked)?;
         if node.children > 0 {
@@ -537,8 +544,8 @@ impl Prep {
             OwnerKind::Persistent | OwnerKind::Container | OwnerKind::Ttl(_) => {}
         }
         self.view(tree, parent_path)?;
-        self.unlink(tree, parent_path, asked, h.zxid);
-        Ok(Txn::Delete { path: asked.to_owned() })
+        self.unlink(tree, parent_path, path.clone(), h.zxid);
+        Ok(Txn::Delete { path })
     }
 
     /// ref: ZooKeeperServer.updateQuotaExceededMetrics.
@@ -604,14 +611,14 @@ impl Prep {
         }
     }
 
-    fn unlink(&mut self, tree: &Tree, parent_path: &str, node: &str, zxid: Zxid) {
+    fn unlink(&mut self, tree: &Tree, parent_path: &str, node: impl Path, zxid: Zxid) {
         if let Ok(parent) = self.view(tree, parent_path) {
             let mut stat = parent.stat;
             stat.pzxid = stat.pzxid.max(zxid.0);
             let children = parent.children.saturating_sub(1);
             self.change_stat(tree, parent_path, zxid, stat, children);
         }
-        let is = tree.get(node).map(Node::contents);
+        let is = tree.get(node.as_ref()).map(Node::contents);
         self.record(node, is, Change { zxid, node: None });
     }
 
@@ -636,25 +643,26 @@ impl Prep {
         self.put(path, zxid, node, Pending { stat, children, acl, data, digest });
     }
 
-    fn put(&mut self, path: &str, zxid: Zxid, is: Option<NodeContents<'_>>, will: Pending) {
+    fn put(&mut self, path: impl Path, zxid: Zxid, is: Option<NodeContents<'_>>, will: Pending) {
         self.record(path, is, Change { zxid, node: Some(will) });
     }
 
     /// Takes a change into the overlay and into the digest. `is`: what the tree has there, if nothing
     /// in flight has changed it.
-    fn record(&mut self, path: &str, is: Option<NodeContents<'_>>, change: Change) {
+    fn record(&mut self, named: impl Path, is: Option<NodeContents<'_>>, change: Change) {
+        let path = named.as_ref();
         let counts = self.config.digest && zk_tree::counts_in_digest(path);
         let (zxid, digest) = (change.zxid, change.node.as_ref().map_or(0, |p| p.digest));
-        let (key, old, old_digest) = match self.overlay.entry_ref(path) {
-            EntryRef::Occupied(mut entry) => {
-                let old = entry.insert(change);
+        let (key, old, old_digest) = match self.overlay.get_key_value_mut(path) {
+            Some((key, was)) => {
+                let old = std::mem::replace(was, change);
                 let digest = old.node.as_ref().map_or(0, |p| p.digest);
-                (entry.key().clone(), Some(old), digest)
+                (key.clone(), Some(old), digest)
             }
-            EntryRef::Vacant(entry) => {
+            None => {
                 let digest = is.filter(|_| counts).map_or(0, |is| is.digest(path));
-                let key: Arc<str> = path.into();
-                entry.insert_with_key(key.clone(), change);
+                let key: Arc<str> = named.into();
+                self.overlay.insert(key.clone(), change);
                 (key, None, digest)
             }
         };
@@ -718,12 +726,12 @@ fn len(data: Option<&[u8]>) -> i64 {
     data.map_or(0, |d| i64::try_from(d.len()).expect("data is below the frame limit"))
 }
 
-fn valid(p: Option<String>) -> Result<String, RequestError> {
+fn valid(p: Option<Arc<str>>) -> Result<Arc<str>, RequestError> {
     // A null path is an invalid one here. ref: PathUtils.validatePath; row 68.
     let p = p.ok_or_else(|| RequestError::BadPath(String::new()))?;
     match path::validate(&p) {
         Ok(()) => Ok(p),
-        Err(_) => Err(RequestError::BadPath(p)),
+        Err(_) => Err(RequestError::BadPath(p.to_string())),
     }
 }
 

@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(ask(&mut prep, &tree, nobody, ""), Err(ErrorCode::NoAuth));
         let digest_before = tree.digest();
         let txn = |zxid| Txn::SetData {
-            path: path::CONFIG.to_owned(),
+            path: path::CONFIG.into(),
             data: Some(format!("version={zxid:x}").into()),
             version: -1,
         };

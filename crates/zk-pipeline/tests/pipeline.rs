@@ -10,6 +10,7 @@ use zk_pipeline::{ConnId, Input, Now, Output, Pipeline, PipelineConfig};
 use zk_proto::client::{CreateRequest, ReplyHeader, RequestHeader, WriteRequest};
 use zk_proto::txn::{LogEntry, Txn};
 use zk_proto::{Acl, AuthId, OpCode, Reader, SessionId, Writer, Xid, Zxid};
+use zk_tree::watch::Interest;
 use zk_tree::{Effects, Tree, TreeOptions};
 
 const OPTIONS: TreeOptions = TreeOptions { extended_types: true, digest: true, hash_seed: 7 };
@@ -23,6 +24,7 @@ struct Host {
     /// What went to the connections, as text.
     told: Vec<String>,
     xid: i32,
+    effects: Effects,
 }
 
 impl Host {
@@ -36,7 +38,7 @@ impl Host {
             ..PipelineConfig::default()
         };
         let pipeline = Pipeline::new(config, &tree, now);
-        Host { pipeline, tree, now, log: vec![], told: vec![], xid: 0 }
+        Host { pipeline, tree, now, log: vec![], told: vec![], xid: 0, effects: Effects::default() }
     }
 
     fn take(&mut self) {
@@ -106,8 +108,7 @@ impl Host {
     fn commit(&mut self) {
         let Some(last) = self.log.last() else { return };
         self.pipeline.committed(last.header.zxid);
-        let mut effects = Effects::default();
-        while self.pipeline.apply(self.now, &mut self.tree, &mut effects, 3) {}
+        while self.pipeline.apply(self.now, &mut self.tree, &mut self.effects, 3) {}
         self.take();
     }
 
@@ -141,7 +142,7 @@ fn create(path: &str, flags: i32) -> WriteRequest {
     };
     WriteRequest::Create(CreateRequest {
         op,
-        path: Some(path.to_owned()),
+        path: Some(path.into()),
         data: Some(Bytes::from_static(b"d")),
         acl: Some(Acl::open()),
         flags,
@@ -150,11 +151,11 @@ fn create(path: &str, flags: i32) -> WriteRequest {
 }
 
 fn delete(path: &str) -> WriteRequest {
-    WriteRequest::Delete { path: Some(path.to_owned()), version: -1 }
+    WriteRequest::Delete { path: Some(path.into()), version: -1 }
 }
 
 fn set(path: &str, data: &'static [u8], version: i32) -> WriteRequest {
-    WriteRequest::SetData { path: Some(path.to_owned()), data: Some(Bytes::from_static(data)), version }
+    WriteRequest::SetData { path: Some(path.into()), data: Some(Bytes::from_static(data)), version }
 }
 
 #[test]
@@ -182,6 +183,27 @@ fn a_read_between_two_writes_runs_between_them() {
             "1 watches Data /a",
         ]
     );
+}
+
+/// The read sets its watch in the same batch, so whoever counts watches has not heard of it.
+#[test]
+fn a_change_that_nobody_waits_for_is_no_event_and_a_new_watch_is_not_overlooked() {
+    let mut h = Host::new();
+    let (a, b) = (h.session(1), h.session(2));
+    h.write(1, a, create("/a", 0));
+    h.commit();
+    h.effects.listeners = Some(vec![Arc::new(Interest::new())]);
+    h.told();
+    h.write(1, a, set("/a", b"1", -1));
+    h.read(1, a, OpCode::GetData, "/a");
+    h.write(2, b, set("/a", b"2", -1));
+    h.commit();
+    let told = h.told();
+    let events: Vec<&String> = told.iter().filter(|t| t.starts_with("event")).collect();
+    assert_eq!(events, ["event NodeDataChanged /a at 0x5"], "{told:?}");
+    h.write(2, b, set("/a", b"3", -1));
+    h.commit();
+    assert!(!h.told().iter().any(|t| t.starts_with("event")), "the watch is with its counter by now");
 }
 
 #[test]
@@ -368,7 +390,7 @@ fn any_path() -> impl Strategy<Value = String> {
 fn any_write(depth: u32) -> BoxedStrategy<WriteRequest> {
     let one = prop_oneof![
         4 => (any_path(), 0..7i32).prop_map(|(p, f)| create(&p, f)),
-        2 => (any_path(), -1..2i32).prop_map(|(p, v)| WriteRequest::Delete { path: Some(p), version: v }),
+        2 => (any_path(), -1..2i32).prop_map(|(p, v)| WriteRequest::Delete { path: Some(p.into()), version: v }),
         2 => (any_path(), -1..3i32).prop_map(|(p, v)| set(&p, b"some data", v)),
     ]
     .boxed();
@@ -378,7 +400,7 @@ fn any_write(depth: u32) -> BoxedStrategy<WriteRequest> {
     prop_oneof![
         6 => one,
         1 => (any_path(), -1..2i32).prop_map(|(p, v)| WriteRequest::SetAcl {
-            path: Some(p), acl: Some(Acl::open()), version: v }),
+            path: Some(p.into()), acl: Some(Acl::open()), version: v }),
         2 => prop::collection::vec(any_write(0), 0..4).prop_map(WriteRequest::Multi),
     ]
     .boxed()

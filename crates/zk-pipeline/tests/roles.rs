@@ -305,7 +305,7 @@ fn read(conn: u64, session: SessionId, xid: i32, op: OpCode, path: &str) -> Inpu
 fn create(path: &str, flags: i32) -> WriteRequest {
     WriteRequest::Create(CreateRequest {
         op: OpCode::Create,
-        path: Some(path.to_owned()),
+        path: Some(path.into()),
         data: Some(Bytes::from_static(b"0")),
         acl: Some(Acl::open()),
         flags,
@@ -315,7 +315,7 @@ fn create(path: &str, flags: i32) -> WriteRequest {
 
 fn set(path: &str, value: u64) -> WriteRequest {
     let data = Some(Bytes::from(value.to_string()));
-    WriteRequest::SetData { path: Some(path.to_owned()), data, version: -1 }
+    WriteRequest::SetData { path: Some(path.into()), data, version: -1 }
 }
 
 fn codes(told: &[Told]) -> Vec<(i32, i32)> {

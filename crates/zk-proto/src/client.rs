@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 use jute::{DecodeError, Reader, Writer};
@@ -300,7 +301,7 @@ pub struct CreateRequest {
     /// Which of the four.
     pub op: OpCode,
     /// Where; null is possible on the wire.
-    pub path: Option<String>,
+    pub path: Option<Arc<str>>,
     /// The new node's data; null differs from empty.
     pub data: Option<Bytes>,
     /// Its access control list, as asked for.
@@ -320,14 +321,14 @@ pub enum WriteRequest {
     /// Delete a node.
     Delete {
         /// Which node.
-        path: Option<String>,
+        path: Option<Arc<str>>,
         /// Expected version, -1 for any.
         version: i32,
     },
     /// Set a node's data.
     SetData {
         /// Which node.
-        path: Option<String>,
+        path: Option<Arc<str>>,
         /// The data; null differs from empty.
         data: Option<Bytes>,
         /// Expected version, -1 for any.
@@ -336,7 +337,7 @@ pub enum WriteRequest {
     /// Set a node's access control list.
     SetAcl {
         /// Which node.
-        path: Option<String>,
+        path: Option<Arc<str>>,
         /// The list as asked for.
         acl: Option<Vec<Acl>>,
         /// Expected aversion, -1 for any.
@@ -345,7 +346,7 @@ pub enum WriteRequest {
     /// Compare a node's version; only inside a multi.
     Check {
         /// Which node.
-        path: Option<String>,
+        path: Option<Arc<str>>,
         /// Expected version, -1 for any.
         version: i32,
     },
@@ -372,12 +373,12 @@ pub enum WriteRequest {
     /// Remove an empty container or an aged TTL node; only made by servers.
     DeleteContainer {
         /// Which node.
-        path: String,
+        path: Arc<str>,
     },
 }
 
-fn owned(s: Option<Cow<'_, str>>) -> Option<String> {
-    s.map(Cow::into_owned)
+fn owned<T: for<'a> From<Cow<'a, str>>>(s: Option<Cow<'_, str>>) -> Option<T> {
+    s.map(T::from)
 }
 
 impl WriteRequest {
@@ -858,12 +859,12 @@ pub enum MultiResult {
     /// create.
     Create {
         /// The final path.
-        path: String,
+        path: Arc<str>,
     },
     /// create2, createContainer and createTTL: all are told as create2.
     Create2 {
         /// The final path.
-        path: String,
+        path: Arc<str>,
         /// The new node.
         stat: Stat,
     },

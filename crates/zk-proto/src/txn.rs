@@ -1,6 +1,9 @@
 //! Transactions: what is logged, what servers send to each other, and what the
 //! tree applies. The same bytes everywhere.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes};
 use jute::{DecodeError, Reader, Writer};
 
@@ -40,12 +43,12 @@ pub enum Txn {
     /// A node goes: delete or deleteContainer.
     Delete {
         /// Which one.
-        path: String,
+        path: Arc<str>,
     },
     /// Data is set: setData or reconfig.
     SetData {
         /// Of which node.
-        path: String,
+        path: Arc<str>,
         /// To what.
         data: Option<Bytes>,
         /// The version from now on.
@@ -54,7 +57,7 @@ pub enum Txn {
     /// An access control list is set.
     SetAcl {
         /// Of which node.
-        path: String,
+        path: Arc<str>,
         /// To what.
         acl: Option<Vec<Acl>>,
         /// The aversion from now on.
@@ -63,7 +66,7 @@ pub enum Txn {
     /// A version was compared; inside a multi. Applying it does nothing.
     Check {
         /// Of which node.
-        path: String,
+        path: Arc<str>,
         /// The found version plus one.
         version: i32,
     },
@@ -80,7 +83,7 @@ pub enum Txn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateTxn {
     /// The full path, counter included.
-    pub path: String,
+    pub path: Arc<str>,
     /// Its data.
     pub data: Option<Bytes>,
     /// Its access control list.
@@ -168,9 +171,9 @@ impl LogEntry {
         Ok(Self { header, txn, digest })
     }
 
-    /// About as many bytes as it takes, for room that needs not to grow.
-    pub fn size_hint(&self) -> usize {
-        44 + self.txn.size_hint()
+    /// How many bytes [`LogEntry::encode`] writes.
+    pub fn encoded_len(&self) -> usize {
+        TxnHeader::LEN + self.txn.encoded_len(self.header.op) + if self.digest.is_some() { 12 } else { 0 }
     }
 
     /// Writes header, record and digest. ref: Util.marshallTxnEntry.
@@ -186,17 +189,31 @@ impl LogEntry {
 }
 
 impl Txn {
-    fn size_hint(&self) -> usize {
-        let len = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
+    /// How many bytes [`Txn::write`] writes.
+    fn encoded_len(&self, op: OpCode) -> usize {
+        let buffer = |data: &Option<Bytes>| 4 + data.as_ref().map_or(0, Bytes::len);
+        let text = |s: &str| 4 + jute::text_len(s);
+        let acl = |list: &Option<Vec<Acl>>| {
+            let each = |a: &Acl| 4 + text(&a.scheme) + text(&a.id);
+            4 + list.iter().flatten().map(each).sum::<usize>()
+        };
         match self {
-            Self::CreateSession { .. } | Self::CloseSession { paths: None } | Self::Error { .. } => 4,
-            Self::CloseSession { paths: Some(paths) } => 4 + paths.iter().map(|p| 4 + p.len()).sum::<usize>(),
-            Self::Create(c) => 64 + c.path.len() + len(&c.data),
-            Self::Delete { path } => 4 + path.len(),
-            Self::SetData { path, data, .. } => 12 + path.len() + len(data),
-            Self::SetAcl { path, .. } => 64 + path.len(),
-            Self::Check { path, .. } => 8 + path.len(),
-            Self::Multi(subs) => 4 + subs.iter().map(|s| 8 + s.txn.size_hint()).sum::<usize>(),
+            Self::CreateSession { .. } | Self::Error { .. } => 4,
+            Self::CloseSession { paths: None } => 0,
+            Self::CloseSession { paths: Some(paths) } => 4 + paths.iter().map(|p| text(p)).sum::<usize>(),
+            Self::Create(c) => {
+                let rest = match op {
+                    OpCode::CreateContainer => 4,
+                    OpCode::CreateTtl => 12,
+                    _ => 5,
+                };
+                text(&c.path) + buffer(&c.data) + acl(&c.acl) + rest
+            }
+            Self::Delete { path } => text(path),
+            Self::SetData { path, data, .. } => text(path) + buffer(data) + 4,
+            Self::SetAcl { path, acl: list, .. } => text(path) + acl(list) + 4,
+            Self::Check { path, .. } => text(path) + 4,
+            Self::Multi(subs) => 4 + subs.iter().map(|s| 8 + s.txn.encoded_len(s.op)).sum::<usize>(),
         }
     }
 
@@ -263,21 +280,17 @@ impl Txn {
                 w.int(*version);
             }
             Self::Error { err } => w.int(*err),
-            Self::Multi(subs) => {
-                let mut record = Vec::new();
-                w.vector(Some(subs), |w, s| {
-                    record.clear();
-                    s.txn.write(s.op, &mut Writer::new(&mut record));
-                    w.int(s.op.to_i32());
-                    w.buffer(Some(&record));
-                });
-            }
+            Self::Multi(subs) => w.vector(Some(subs), |w, s| {
+                w.int(s.op.to_i32());
+                w.len(s.txn.encoded_len(s.op));
+                s.txn.write(s.op, w);
+            }),
         }
     }
 }
 
-fn text(r: &mut Reader<'_>) -> Result<String, DecodeError> {
-    Ok(r.str()?.into_owned())
+fn text<T: for<'a> From<Cow<'a, str>>>(r: &mut Reader<'_>) -> Result<T, DecodeError> {
+    Ok(r.str()?.into())
 }
 
 fn data(r: &mut Reader<'_>) -> Result<Option<Bytes>, DecodeError> {
@@ -317,6 +330,7 @@ impl CreateTxn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Perms;
 
     fn hex(s: &str) -> Vec<u8> {
         let s: String = s.chars().filter(|c| !c.is_whitespace() && *c != '|').collect();
@@ -358,7 +372,54 @@ mod tests {
             assert_eq!(entry.header.op, op);
             let mut back = Vec::new();
             entry.encode(&mut back);
-            assert_eq!(back, bytes);
+            assert_eq!((entry.encoded_len(), back), (bytes.len(), bytes));
+        }
+    }
+
+    #[test]
+    fn every_record_is_as_long_as_it_says() {
+        let acl =
+            || Some(vec![Acl::new(Perms::ALL, "digest", "\u{e4}\u{1f600}:x"), Acl::new(Perms::READ, "", "")]);
+        let create = |acl, data| {
+            let path = "/\u{1f600}/a".into();
+            Txn::Create(CreateTxn { path, data, acl, ephemeral: true, parent_cversion: 4, ttl: 5 })
+        };
+        let records = [
+            (OpCode::Create, create(None, None)),
+            (OpCode::Create2, create(acl(), Some(Bytes::from_static(b"data")))),
+            (OpCode::CreateContainer, create(acl(), None)),
+            (OpCode::CreateTtl, create(acl(), Some(Bytes::new()))),
+            (OpCode::Delete, Txn::Delete { path: "/\u{e4}".into() }),
+            (
+                OpCode::SetData,
+                Txn::SetData { path: "/a".into(), data: Some(Bytes::from_static(b"1")), version: 7 },
+            ),
+            (OpCode::SetData, Txn::SetData { path: "".into(), data: None, version: -1 }),
+            (OpCode::Check, Txn::Check { path: "/a".into(), version: 1 }),
+            (OpCode::Error, Txn::Error { err: -101 }),
+        ];
+        let part = |(op, txn): &(OpCode, Txn)| SubTxn { op: *op, txn: txn.clone() };
+        let multi = Txn::Multi(records.iter().map(part).collect());
+        let others = [
+            (OpCode::Multi, multi),
+            (OpCode::Multi, Txn::Multi(Vec::new())),
+            (OpCode::SetAcl, Txn::SetAcl { path: "/a".into(), acl: acl(), version: 2 }),
+            (OpCode::CreateSession, Txn::CreateSession { timeout: 5 }),
+            (
+                OpCode::CloseSession,
+                Txn::CloseSession { paths: Some(vec!["/a".to_owned(), "/\u{1f600}".to_owned()]) },
+            ),
+            (OpCode::CloseSession, Txn::CloseSession { paths: None }),
+        ];
+        for (op, txn) in records.into_iter().chain(others) {
+            let mut bytes = Vec::new();
+            txn.write(op, &mut Writer::new(&mut bytes));
+            assert_eq!(bytes.len(), txn.encoded_len(op), "{txn:?}");
+            let mut again = Vec::new();
+            let mut r = Reader::new(&bytes);
+            Txn::read(op, &mut r).unwrap().write(op, &mut Writer::new(&mut again));
+            // What comes back of the surrogates of a far character is as long as they were.
+            assert_eq!((r.remaining(), again.len()), (0, bytes.len()), "{txn:?}");
         }
     }
 

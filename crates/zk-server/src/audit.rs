@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use zk_pipeline::auth::masked;
 use zk_proto::client::{CreateMode, WriteRequest};
@@ -27,7 +28,7 @@ pub struct Who<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     operation: &'static str,
-    path: Option<String>,
+    path: Option<Arc<str>>,
     kind: Option<&'static str>,
     acl: Option<String>,
     /// Of a multi.
@@ -49,7 +50,7 @@ impl Asked {
     /// What to note; `None` for what is not audited. A multi that does not decode is, other requests
     /// that do not decode change nothing.
     pub fn of(op: OpCode, request: Option<&WriteRequest>) -> Option<Self> {
-        let plain = |operation, path: &Option<String>| {
+        let plain = |operation, path: &Option<Arc<str>>| {
             Some(Self { operation, path: path.clone(), kind: None, acl: None, parts: Vec::new() })
         };
         match request {
@@ -281,7 +282,7 @@ mod tests {
         let path = Some(path.to_owned());
         WriteRequest::Create(CreateRequest {
             op: OpCode::Create,
-            path,
+            path: path.map(Into::into),
             data: None,
             acl: None,
             flags,

@@ -286,6 +286,7 @@ impl Core {
         };
         let (member, held_back) = member.unzip();
         let held_since = member.is_some().then(clock::mono);
+        let listeners = Some(shared.workers.iter().map(|w| Arc::clone(&w.interest)).collect());
         let meters = Arc::clone(&shared.meters);
         let roles = Roles::new(node.mode(), clock::mono(), member.is_none());
         if member.is_some() {
@@ -314,7 +315,7 @@ impl Core {
             records: Vec::new(),
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
-            effects: Effects::default(),
+            effects: Effects { listeners, ..Effects::default() },
             slice: Slice::default(),
             huge_pages: false,
             leaving: None,

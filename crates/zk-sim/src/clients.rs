@@ -314,7 +314,7 @@ impl Client {
                 self.write(w, conn, path, set);
             }
             40..48 => {
-                self.write(w, conn, path, WriteRequest::Delete { path: Some(path.to_owned()), version: -1 });
+                self.write(w, conn, path, WriteRequest::Delete { path: Some(path.into()), version: -1 });
             }
             48..54 => {
                 let path = format!("/e{}", w.rng.below(4));
@@ -326,7 +326,7 @@ impl Client {
                 let parts = vec![
                     self.set(path),
                     self.set("/a"),
-                    WriteRequest::Check { path: Some("/b".to_owned()), version: -1 },
+                    WriteRequest::Check { path: Some("/b".into()), version: -1 },
                 ];
                 self.write(w, conn, path, WriteRequest::Multi(parts));
             }
@@ -341,14 +341,14 @@ impl Client {
     }
 
     fn set(&mut self, path: &str) -> WriteRequest {
-        WriteRequest::SetData { path: Some(path.to_owned()), data: Some(self.value()), version: -1 }
+        WriteRequest::SetData { path: Some(path.into()), data: Some(self.value()), version: -1 }
     }
 
     /// Sends a create.
     pub fn create(&mut self, w: &mut World, conn: usize, path: &str, flags: i32) {
         let create = CreateRequest {
             op: OpCode::Create,
-            path: Some(path.to_owned()),
+            path: Some(path.into()),
             data: Some(self.value()),
             acl: Some(Acl::open()),
             flags,

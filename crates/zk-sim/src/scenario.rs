@@ -291,7 +291,7 @@ impl Told {
             ["create", path, "ephemeral"] => client.create(w, conn, path, 1),
             ["set", path, value] => {
                 let data = Some(Bytes::copy_from_slice(value.as_bytes()));
-                let set = WriteRequest::SetData { path: Some((*path).to_owned()), data, version: -1 };
+                let set = WriteRequest::SetData { path: Some((*path).into()), data, version: -1 };
                 client.write(w, conn, path, set);
             }
             ["get", path] => client.read(w, conn, OpCode::GetData, path, false),

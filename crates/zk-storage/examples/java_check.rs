@@ -110,13 +110,13 @@ fn write_a_history(dir: &Path) -> Any<Tree> {
         w.create(a, OpCode::Create, &format!("/plain/{i}"), Some(b"child"), Acl::open(), false);
     }
     w.put(a, OpCode::Error, Txn::Error { err: -101 });
-    w.put(a, OpCode::Delete, Txn::Delete { path: "/plain/7".to_owned() });
+    w.put(a, OpCode::Delete, Txn::Delete { path: "/plain/7".into() });
     let data = Some(Bytes::from_static(b"new"));
-    w.put(a, OpCode::SetData, Txn::SetData { path: "/plain".to_owned(), data: data.clone(), version: 1 });
+    w.put(a, OpCode::SetData, Txn::SetData { path: "/plain".into(), data: data.clone(), version: 1 });
     let acl = Some(vec![Acl::new(Perms::READ, "world", "anyone"), Acl::new(Perms::ALL, "ip", "127.0.0.1")]);
-    w.put(a, OpCode::SetAcl, Txn::SetAcl { path: "/plain".to_owned(), acl, version: 1 });
-    let set = Txn::SetData { path: "/big".to_owned(), data, version: 1 };
-    let check = Txn::Check { path: "/big".to_owned(), version: 1 };
+    w.put(a, OpCode::SetAcl, Txn::SetAcl { path: "/plain".into(), acl, version: 1 });
+    let set = Txn::SetData { path: "/big".into(), data, version: 1 };
+    let check = Txn::Check { path: "/big".into(), version: 1 };
     let subs =
         vec![SubTxn { op: OpCode::Check, txn: check }, SubTxn { op: OpCode::SetData, txn: set.clone() }];
     w.put(a, OpCode::Multi, Txn::Multi(subs));
@@ -169,7 +169,7 @@ impl History {
         let parent = zk_proto::path::split(path).map_or("/", |(p, _)| p);
         let cversion = self.tree.get(parent).map_or(0, |n| n.persisted().cversion);
         let txn = CreateTxn {
-            path: path.to_owned(),
+            path: path.into(),
             data: data.map(Bytes::copy_from_slice),
             acl: Some(acl),
             ephemeral,

@@ -120,17 +120,17 @@ impl Writes {
     fn create_txn(&mut self, path: &str, size: usize, acl: Vec<Acl>, ephemeral: bool) -> CreateTxn {
         let data = (size > 0).then(|| Bytes::from(vec![self.zxid as u8; size]));
         let path = path.to_owned();
-        CreateTxn { path, data, acl: Some(acl), ephemeral, parent_cversion: -1, ttl: 0 }
+        CreateTxn { path: path.into(), data, acl: Some(acl), ephemeral, parent_cversion: -1, ttl: 0 }
     }
 
     pub(crate) fn set(&mut self, path: &str, size: usize) -> LogEntry {
         let data = Some(Bytes::from(vec![self.zxid as u8; size]));
-        let txn = Txn::SetData { path: path.to_owned(), data, version: 7 };
+        let txn = Txn::SetData { path: path.into(), data, version: 7 };
         self.entry(1, OpCode::SetData, txn)
     }
 
     pub(crate) fn delete(&mut self, path: &str) -> LogEntry {
-        self.entry(1, OpCode::Delete, Txn::Delete { path: path.to_owned() })
+        self.entry(1, OpCode::Delete, Txn::Delete { path: path.into() })
     }
 
     /// A random one; `tree` is where it will be applied.
@@ -191,14 +191,14 @@ impl Writes {
             }
             16 => {
                 let acl = Some(vec![Acl::new(Perms(self.random(32) as i32), "ip", "10.0.0.7")]);
-                let txn = Txn::SetAcl { path: any(self), acl, version: 3 };
+                let txn = Txn::SetAcl { path: any(self).into(), acl, version: 3 };
                 self.entry(1, OpCode::SetAcl, txn)
             }
             17 => self.entry(1, OpCode::Error, Txn::Error { err: -101 }),
             _ => {
                 let (a, b) = (any(self), self.random(1 << 30));
                 let create = self.create_txn(&format!("/m{b}"), size, Acl::open(), false);
-                let set = Txn::SetData { path: a, data: Some(Bytes::from_static(b"m")), version: 1 };
+                let set = Txn::SetData { path: a.into(), data: Some(Bytes::from_static(b"m")), version: 1 };
                 let subs = vec![
                     SubTxn { op: OpCode::Create, txn: Txn::Create(create) },
                     SubTxn { op: OpCode::SetData, txn: set },

@@ -55,7 +55,8 @@ impl Writer {
         let parent_cversion = self.tree.get(parent).expect("was just created").persisted().cversion + 1;
         let data = Some(vec![b'd'; 47].into());
         let path = path.to_owned();
-        let create = CreateTxn { path, data, acl: None, ephemeral: false, parent_cversion, ttl: 0 };
+        let create =
+            CreateTxn { path: path.into(), data, acl: None, ephemeral: false, parent_cversion, ttl: 0 };
         self.apply(OpCode::Create, Txn::Create(create));
     }
 }
@@ -116,12 +117,12 @@ fn main() {
     let started = cpu();
     for path in paths.iter().take(200_000) {
         let data = Some(vec![b'e'; 47].into());
-        w.apply(OpCode::SetData, Txn::SetData { path: path.clone(), data, version: 1 });
+        w.apply(OpCode::SetData, Txn::SetData { path: path.as_str().into(), data, version: 1 });
     }
     per("setData", 200_000, started);
     let started = cpu();
     for n in 0..nodes {
-        w.apply(OpCode::Delete, Txn::Delete { path: path(n) });
+        w.apply(OpCode::Delete, Txn::Delete { path: path(n).into() });
     }
     per("delete", nodes, started);
 }

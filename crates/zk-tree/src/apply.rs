@@ -1,5 +1,6 @@
 //! How a transaction changes the tree. ref: DataTree.processTxn.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::owner;
 use crate::quota::{self, QuotaNode, StatsTrack};
 use crate::store::{Contents, NewData};
 use crate::tree::{DIGEST_LOG_INTERVAL, DIGEST_LOG_LIMIT, NodeId, Tree, utf16_len};
+use crate::watch::Interest;
 
 /// What applying transactions did besides changing the tree. Collects until it
 /// is cleared.
@@ -28,10 +30,14 @@ pub struct Effects {
     pub touched: Touched,
     /// Nodes that went with their session, and whether they were still there.
     pub ended: Vec<(SessionId, String, bool)>,
+    /// Who may wait for changes: what none of them waits for is not in `fired`. `None`: everything is.
+    pub listeners: Option<Vec<Arc<Interest>>>,
+    /// Whether somebody may wait who is not counted yet, so that everything is in `fired`.
+    pub uncounted: bool,
 }
 
 impl Effects {
-    /// Forgets everything, keeps the memory.
+    /// Forgets what happened, keeps the memory.
     pub fn clear(&mut self) {
         self.fired.clear();
         self.ended.clear();
@@ -45,7 +51,14 @@ impl Effects {
     }
 
     fn fire(&mut self, event: EventType, path: &Arc<str>, node: NodeId, zxid: Zxid, acl: &AclList) {
-        self.fired.push(Fired { event, path: path.clone(), node, zxid, acl: acl.clone() });
+        if self.is_wanted(event, path, node) {
+            self.fired.push(Fired { event, path: path.clone(), node, zxid, acl: acl.clone() });
+        }
+    }
+
+    fn is_wanted(&self, event: EventType, path: &str, node: NodeId) -> bool {
+        let Some(listeners) = self.listeners.as_ref().filter(|_| !self.uncounted) else { return true };
+        listeners.iter().any(|l| l.wants_that(event, node, path))
     }
 }
 
@@ -100,7 +113,7 @@ pub struct TxnResult {
     /// Success, what the transaction says went wrong, or how it did not fit.
     pub err: ErrorCode,
     /// The node that was created.
-    pub path: Option<String>,
+    pub path: Option<Arc<str>>,
     /// The node's stat, for those types whose reply has one.
     pub stat: Option<Stat>,
     /// Results of a multi's parts.
@@ -250,10 +263,10 @@ impl Tree {
         let (parent_path, name) = split_checked(&c.path)?;
         let parent = self.store.find(parent_path).ok_or(ErrorCode::NoNode)?;
         let parent_path: Arc<str> = parent_path.into();
-        let path: Arc<str> = c.path.as_str().into();
+        let path = &c.path;
         let zxid = h.zxid.0;
-        if let Some(id) = self.store.find(&path) {
-            self.replace_acl(id, &path, c.acl.as_deref(), None, fx);
+        if let Some(id) = self.store.find(path) {
+            self.replace_acl(id, path, c.acl.as_deref(), None, fx);
             self.raise_cversion(parent, &parent_path, c.parent_cversion, zxid, fx);
             return Err(ErrorCode::NodeExists);
         }
@@ -277,18 +290,18 @@ impl Tree {
             ephemeral_owner: owner,
             ..Default::default()
         };
-        let id = self.place(&path, parent, name, &stat, acl, c.data.as_deref());
+        let id = self.place(path, parent, name, &stat, acl, c.data.as_deref());
         // As the creator sees it: a quota's counts are put into it only now.
         let seen = self.node(id).stat();
-        match quota::role(&path) {
+        match quota::role(path) {
             Some(QuotaNode::Limits(prefix)) => self.quotas.add(prefix),
             Some(QuotaNode::Stats(prefix)) => self.recount_quota(prefix),
             None => {}
         }
-        self.charge_quota(&path, 1, len_of(c.data.as_deref()));
-        fx.touch(&path);
+        self.charge_quota(path, 1, len_of(c.data.as_deref()));
+        fx.touch(path);
         fx.touch(&parent_path);
-        fx.fire(EventType::NodeCreated, &path, id, h.zxid, self.node(id).acl());
+        fx.fire(EventType::NodeCreated, path, id, h.zxid, self.node(id).acl());
         fx.fire(EventType::NodeChildrenChanged, &parent_path, parent, h.zxid, self.node(parent).acl());
         Ok(seen)
     }
@@ -310,7 +323,7 @@ impl Tree {
     }
 
     /// ref: DataTree.deleteNode.
-    fn delete(&mut self, path: &str, zxid: Zxid, fx: &mut Effects) -> Result<(), ErrorCode> {
+    fn delete(&mut self, path: &Arc<str>, zxid: Zxid, fx: &mut Effects) -> Result<(), ErrorCode> {
         let (parent_path, _) = split_checked(path)?;
         let parent = self.store.find(parent_path).ok_or(ErrorCode::NoNode)?;
         let parent_path: Arc<str> = parent_path.into();
@@ -323,10 +336,9 @@ impl Tree {
         }
         let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
         let acl = self.node(id).acl().clone();
-        let path: Arc<str> = path.into();
         self.remove_descendants(id, fx);
-        self.remove_one(id, &path, fx);
-        fx.fire(EventType::NodeDeleted, &path, id, zxid, &acl);
+        self.remove_one(id, path, fx);
+        fx.fire(EventType::NodeDeleted, path, id, zxid, &acl);
         fx.fire(EventType::NodeChildrenChanged, &parent_path, parent, zxid, self.node(parent).acl());
         Ok(())
     }
@@ -370,36 +382,36 @@ impl Tree {
     fn set_data(
         &mut self,
         h: &TxnHeader,
-        path: &str,
+        path: &Arc<str>,
         data: Option<&[u8]>,
         version: i32,
         fx: &mut Effects,
     ) -> Result<Stat, ErrorCode> {
         let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
-        let path: Arc<str> = shown(path).into();
+        let path = &*shown(path);
         let change = |stat: &mut StatPersisted| {
             stat.mtime = h.time;
             stat.mzxid = h.zxid.0;
             stat.version = version;
         };
-        let Changed { stat, acl, grown } = self.set_all(id, &path, change, data);
-        self.charge_quota(&path, 0, grown);
-        fx.touch(&path);
+        let Changed { stat, acl, grown } = self.set_all(id, path, change, data);
+        self.charge_quota(path, 0, grown);
+        fx.touch(path);
         let acl = self.acls.get(acl).expect("lists of nodes are in the cache");
-        fx.fire(EventType::NodeDataChanged, &path, id, h.zxid, acl);
+        fx.fire(EventType::NodeDataChanged, path, id, h.zxid, acl);
         Ok(self.shown(&stat, data, self.store.children(id).len()))
     }
 
     /// ref: DataTree.setACL.
     fn set_acl(
         &mut self,
-        path: &str,
+        path: &Arc<str>,
         acl: Option<&[Acl]>,
         version: i32,
         fx: &mut Effects,
     ) -> Result<Stat, ErrorCode> {
         let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
-        self.replace_acl(id, &shown(path).into(), acl, Some(version), fx);
+        self.replace_acl(id, &shown(path), acl, Some(version), fx);
         Ok(self.node(id).stat())
     }
 
@@ -432,14 +444,14 @@ impl Tree {
             fx.touched.sessions.insert(h.session);
         }
         for path in listed {
-            let deleted = self.delete(path, h.zxid, fx).is_ok();
+            let deleted = self.delete(&path.as_str().into(), h.zxid, fx).is_ok();
             if !deleted {
                 tracing::debug!(path, session = %h.session, "an ephemeral is gone already");
             }
             fx.ended.push((h.session, path.clone(), deleted));
         }
         for path in self.ephemerals_of(h.session) {
-            self.delete(&path, h.zxid, fx).expect("an owned node exists and has a parent");
+            self.delete(&path.as_str().into(), h.zxid, fx).expect("an owned node exists and has a parent");
             fx.ended.push((h.session, path, true));
         }
     }
@@ -546,8 +558,8 @@ fn split_checked(path: &str) -> Result<(&str, &str), ErrorCode> {
 }
 
 /// The root has two names; this is the one that clients see.
-fn shown(path: &str) -> &str {
-    if path.is_empty() { "/" } else { path }
+fn shown(path: &Arc<str>) -> Cow<'_, Arc<str>> {
+    if path.is_empty() { Cow::Owned("/".into()) } else { Cow::Borrowed(path) }
 }
 
 fn len_of(data: Option<&[u8]>) -> i64 {

@@ -22,7 +22,7 @@
 //! let create = LogEntry {
 //!     header: TxnHeader { session: SessionId(7), cxid: Xid(1), zxid: Zxid(1), time: 0, op: OpCode::Create },
 //!     txn: Txn::Create(CreateTxn {
-//!         path: "/a".to_owned(), data: None, acl: None, ephemeral: false, parent_cversion: 1, ttl: 0,
+//!         path: "/a".into(), data: None, acl: None, ephemeral: false, parent_cversion: 1, ttl: 0,
 //!     }),
 //!     digest: None,
 //! };

@@ -17,7 +17,7 @@ pub(super) fn payload(zxid: i64, size: usize) -> Vec<u8> {
         0 => (OpCode::CreateSession, Txn::CreateSession { timeout: 6000 }),
         n => {
             let data = Some(vec![zxid as u8 | 1; n].into());
-            (OpCode::SetData, Txn::SetData { path: "/a".to_owned(), data, version: 1 })
+            (OpCode::SetData, Txn::SetData { path: "/a".into(), data, version: 1 })
         }
     };
     let header =

@@ -195,7 +195,7 @@ impl Script {
         let parent = zk_proto::path::split(path).expect("has a slash").0;
         let parent_cversion = self.tree.get(parent).map_or(0, |n| n.persisted().cversion + 1);
         let txn = Txn::Create(CreateTxn {
-            path: path.to_owned(),
+            path: path.into(),
             data: Some(data.to_owned().into()),
             acl: None,
             ephemeral: session != 0,
@@ -210,13 +210,13 @@ impl Script {
     }
 
     pub fn delete(&mut self, path: &str) -> TxnResult {
-        self.run(0, OpCode::Delete, Txn::Delete { path: path.to_owned() })
+        self.run(0, OpCode::Delete, Txn::Delete { path: path.into() })
     }
 
     pub fn set(&mut self, path: &str, data: &str) -> TxnResult {
         let version = self.tree.get(path).map_or(0, |n| n.stat().version) + 1;
         let data = Some(data.to_owned().into());
-        self.run(0, OpCode::SetData, Txn::SetData { path: path.to_owned(), data, version })
+        self.run(0, OpCode::SetData, Txn::SetData { path: path.into(), data, version })
     }
 
     pub fn close(&mut self, session: i64, paths: Option<&[&str]>) -> TxnResult {
@@ -296,7 +296,7 @@ fn events_of_transactions() {
     s.fired();
     s.set("/", "x");
     assert_eq!(s.fired(), [(NodeDataChanged, "/".to_owned())]);
-    s.run(0, OpCode::SetAcl, Txn::SetAcl { path: "/a".to_owned(), acl: Some(Acl::read_only()), version: 1 });
+    s.run(0, OpCode::SetAcl, Txn::SetAcl { path: "/a".into(), acl: Some(Acl::read_only()), version: 1 });
     assert_eq!(s.fired(), []);
     // The listed ones in their order, then those that the list forgot.
     s.close(5, Some(&["/a/f", "/gone"]));
@@ -338,7 +338,7 @@ fn lists_are_reported_when_they_come_and_go() {
     s.create("/a", "");
     let set = |s: &mut Script, acl| {
         s.fx.clear();
-        s.run(0, OpCode::SetAcl, Txn::SetAcl { path: "/a".to_owned(), acl, version: 1 });
+        s.run(0, OpCode::SetAcl, Txn::SetAcl { path: "/a".into(), acl, version: 1 });
         s.fx.touched.acls.iter().copied().collect::<Vec<_>>()
     };
     assert_eq!(set(&mut s, Some(Acl::open())), [2]);
@@ -366,7 +366,7 @@ fn reaping() {
     s.delete("/parent/x");
     assert_eq!(s.tree.reap_candidates(9001, 0), ["/used"]);
     assert_eq!(s.tree.reap_candidates(10_001, 0), ["/parent", "/used"]);
-    s.run(0, OpCode::DeleteContainer, Txn::Delete { path: "/used".to_owned() });
+    s.run(0, OpCode::DeleteContainer, Txn::Delete { path: "/used".into() });
     assert_eq!(s.tree.reap_candidates(10_001, 0), ["/parent"]);
 }
 
@@ -377,7 +377,7 @@ fn paths_that_no_leader_lets_through_change_nothing() {
     let before = dump(&s.tree);
     for path in ["/", "", "a", "/a/", "//a", "//b", "/a//b", "/x/y"] {
         let create = CreateTxn {
-            path: path.to_owned(),
+            path: path.into(),
             data: None,
             acl: None,
             ephemeral: false,
@@ -490,7 +490,7 @@ fn a_parent_older_than_its_child_catches_up() {
         s.close(1, None);
         s.fx.clear();
         let txn = CreateTxn {
-            path: "/e".to_owned(),
+            path: "/e".into(),
             data: None,
             acl: Some(Acl::read_only()),
             ephemeral: true,

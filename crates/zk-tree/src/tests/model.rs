@@ -71,13 +71,13 @@ impl Model {
             Txn::Create(c) => self.create(h, op, c),
             Txn::Delete { path } => self.delete(path, h.zxid.0),
             Txn::SetData { path, data, version } => {
-                let Some(n) = self.nodes.get_mut(path) else { return ErrorCode::NoNode };
+                let Some(n) = self.nodes.get_mut(&**path) else { return ErrorCode::NoNode };
                 n.data = data.as_ref().map(|d| d.to_vec());
                 (n.stat.mzxid, n.stat.mtime, n.stat.version) = (h.zxid.0, h.time, *version);
                 ErrorCode::Ok
             }
             Txn::SetAcl { path, acl, version } => {
-                let Some(n) = self.nodes.get_mut(path) else { return ErrorCode::NoNode };
+                let Some(n) = self.nodes.get_mut(&**path) else { return ErrorCode::NoNode };
                 n.acl = acl.clone().unwrap_or_else(Acl::open);
                 n.stat.aversion = *version;
                 ErrorCode::Ok
@@ -109,7 +109,7 @@ impl Model {
         }
         above.children.insert(name(&c.path));
         let acl = c.acl.clone().unwrap_or_else(Acl::open);
-        if let Some(n) = self.nodes.get_mut(&c.path) {
+        if let Some(n) = self.nodes.get_mut(&*c.path) {
             n.acl = acl;
             return ErrorCode::NodeExists;
         }
@@ -130,7 +130,7 @@ impl Model {
             ..Default::default()
         };
         let data = c.data.as_ref().map(|d| d.to_vec());
-        self.nodes.insert(c.path.clone(), Full { data, acl, stat, children: BTreeSet::new() });
+        self.nodes.insert(c.path.to_string(), Full { data, acl, stat, children: BTreeSet::new() });
         ErrorCode::Ok
     }
 

@@ -84,7 +84,7 @@ fn odd_nodes_do_no_harm() {
     s.create("/q/a", "");
     assert_eq!(s.data(STATS), "garbage");
     assert_eq!(s.tree.quota_prefix("/q").unwrap().limits.count, -1);
-    s.run(0, OpCode::SetData, Txn::SetData { path: STATS.to_owned(), data: None, version: 2 });
+    s.run(0, OpCode::SetData, Txn::SetData { path: STATS.into(), data: None, version: 2 });
     s.create("/q/b", "");
     assert_eq!(s.data(STATS), "count=0,bytes=-1");
     check_sums(&s.tree, &dump(&s.tree));

@@ -124,7 +124,7 @@ impl Leader {
                     _ => (OpCode::CreateTtl, false),
                 };
                 let txn = CreateTxn {
-                    path: path.clone(),
+                    path: path.as_str().into(),
                     data: data.clone(),
                     acl: acl(*list),
                     ephemeral: ephemeral && model.sessions.contains_key(&session),
@@ -138,23 +138,29 @@ impl Leader {
                 if !node.children.is_empty() {
                     return Err(ErrorCode::NotEmpty);
                 }
-                (OpCode::Delete, Txn::Delete { path: path.clone() })
+                (OpCode::Delete, Txn::Delete { path: path.as_str().into() })
             }
             Op::SetData { path, data } => {
                 let node = model.nodes.get(path).ok_or(ErrorCode::NoNode)?;
-                let txn =
-                    Txn::SetData { path: path.clone(), data: data.clone(), version: node.stat.version + 1 };
+                let txn = Txn::SetData {
+                    path: path.as_str().into(),
+                    data: data.clone(),
+                    version: node.stat.version + 1,
+                };
                 (OpCode::SetData, txn)
             }
             Op::SetAcl { path, acl: list } => {
                 let node = model.nodes.get(path).ok_or(ErrorCode::NoNode)?;
-                let txn =
-                    Txn::SetAcl { path: path.clone(), acl: acl(*list), version: node.stat.aversion + 1 };
+                let txn = Txn::SetAcl {
+                    path: path.as_str().into(),
+                    acl: acl(*list),
+                    version: node.stat.aversion + 1,
+                };
                 (OpCode::SetAcl, txn)
             }
             Op::Check { path } => {
                 let node = model.nodes.get(path).ok_or(ErrorCode::NoNode)?;
-                (OpCode::Check, Txn::Check { path: path.clone(), version: node.stat.version + 1 })
+                (OpCode::Check, Txn::Check { path: path.as_str().into(), version: node.stat.version + 1 })
             }
             Op::Open => (OpCode::CreateSession, Txn::CreateSession { timeout: 6000 }),
             Op::Close => {
@@ -164,7 +170,7 @@ impl Leader {
             Op::Blind(op) => match &**op {
                 Op::Create { path, data, acl: list, .. } => {
                     let txn = CreateTxn {
-                        path: path.clone(),
+                        path: path.as_str().into(),
                         data: data.clone(),
                         acl: acl(*list),
                         ephemeral: false,
@@ -173,12 +179,13 @@ impl Leader {
                     };
                     (OpCode::Create, Txn::Create(txn))
                 }
-                Op::Delete { path } => (OpCode::Delete, Txn::Delete { path: path.clone() }),
-                Op::SetData { path, data } => {
-                    (OpCode::SetData, Txn::SetData { path: path.clone(), data: data.clone(), version: 9 })
-                }
+                Op::Delete { path } => (OpCode::Delete, Txn::Delete { path: path.as_str().into() }),
+                Op::SetData { path, data } => (
+                    OpCode::SetData,
+                    Txn::SetData { path: path.as_str().into(), data: data.clone(), version: 9 },
+                ),
                 Op::SetAcl { path, acl: list } => {
-                    (OpCode::SetAcl, Txn::SetAcl { path: path.clone(), acl: acl(*list), version: 9 })
+                    (OpCode::SetAcl, Txn::SetAcl { path: path.as_str().into(), acl: acl(*list), version: 9 })
                 }
                 _ => (OpCode::Error, Txn::Error { err: ErrorCode::NoNode.to_i32() }),
             },

@@ -258,8 +258,14 @@ fn change(tree: &mut Tree, step: &Step) -> Vec<Fired> {
     let (op, txn) = match step {
         Step::Create(path) => {
             let path = (*path).to_owned();
-            let create =
-                CreateTxn { path, data: None, acl: None, ephemeral: false, parent_cversion: -1, ttl: 0 };
+            let create = CreateTxn {
+                path: path.into(),
+                data: None,
+                acl: None,
+                ephemeral: false,
+                parent_cversion: -1,
+                ttl: 0,
+            };
             (OpCode::Create, Txn::Create(create))
         }
         Step::Delete(path) => {
@@ -267,11 +273,9 @@ fn change(tree: &mut Tree, step: &Step) -> Vec<Fired> {
             if tree.get(path).is_none_or(|node| node.num_children() > 0) {
                 return Vec::new();
             }
-            (OpCode::Delete, Txn::Delete { path: (*path).to_owned() })
+            (OpCode::Delete, Txn::Delete { path: (*path).into() })
         }
-        Step::Set(path) => {
-            (OpCode::SetData, Txn::SetData { path: (*path).to_owned(), data: None, version: 1 })
-        }
+        Step::Set(path) => (OpCode::SetData, Txn::SetData { path: (*path).into(), data: None, version: 1 }),
         _ => return Vec::new(),
     };
     let zxid = Zxid(tree.last_zxid().0 + 1);

@@ -23,6 +23,7 @@ pub struct Interest {
     nodes: Box<[AtomicU32]>,
     plain: Box<[AtomicU32]>,
     recursive: Box<[AtomicU32]>,
+    any_plain: AtomicU32,
     any_recursive: AtomicU32,
 }
 
@@ -52,6 +53,7 @@ impl Interest {
             nodes: table(),
             plain: table(),
             recursive: table(),
+            any_plain: AtomicU32::new(0),
             any_recursive: AtomicU32::new(0),
         }
     }
@@ -98,6 +100,7 @@ impl Interest {
             up(&self.any_recursive);
         } else {
             up(self.counter(&self.plain, path));
+            up(&self.any_plain);
         }
     }
 
@@ -107,18 +110,25 @@ impl Interest {
             down(&self.any_recursive, 1);
         } else {
             down(self.counter(&self.plain, path), 1);
+            down(&self.any_plain, 1);
         }
     }
 
     /// Whether a watch may wait for this.
     pub fn wants(&self, fired: &Fired) -> bool {
-        let has = |table, path| self.counter(table, path).load(Ordering::Relaxed) > 0;
-        if self.node(fired.node).load(Ordering::Acquire) > 0 || has(&self.plain, &fired.path) {
+        self.wants_that(fired.event, fired.node, &fired.path)
+    }
+
+    /// The same of a change that nobody has written down yet.
+    pub fn wants_that(&self, event: EventType, node: NodeId, path: &str) -> bool {
+        let any = |count: &AtomicU32| count.load(Ordering::Relaxed) > 0;
+        let has = |table, path| any(self.counter(table, path));
+        if self.node(node).load(Ordering::Acquire) > 0 || any(&self.any_plain) && has(&self.plain, path) {
             return true;
         }
-        fired.event != EventType::NodeChildrenChanged
-            && self.any_recursive.load(Ordering::Relaxed) > 0
-            && (has(&self.recursive, &fired.path) || ancestors(&fired.path).any(|p| has(&self.recursive, p)))
+        event != EventType::NodeChildrenChanged
+            && any(&self.any_recursive)
+            && (has(&self.recursive, path) || ancestors(path).any(|p| has(&self.recursive, p)))
     }
 }
 

@@ -29,7 +29,7 @@ pub fn text(txn: &Txn, with_data: bool) -> String {
             }
             out
         }
-        Txn::Delete { path } => path.clone(),
+        Txn::Delete { path } => path.to_string(),
         Txn::SetData { path, data: d, version } => format!("{path} {} version {version}", data(d.as_deref())),
         Txn::SetAcl { path, acl: list, version } => {
             format!("{path} {} aversion {version}", acl(list.as_deref().unwrap_or_default()))
@@ -73,17 +73,19 @@ fn body(op: OpCode, txn: &Txn) -> Map<String, Value> {
         Txn::Create(c) => {
             put_data(&mut out, c.data.as_deref());
             json!({
-                "path": c.path, "acl": lists(&c.acl), "ephemeral": c.ephemeral,
+                "path": *c.path, "acl": lists(&c.acl), "ephemeral": c.ephemeral,
                 "parent_cversion": c.parent_cversion, "ttl": (c.ttl > 0).then_some(c.ttl),
             })
         }
-        Txn::Delete { path } => json!({ "path": path }),
+        Txn::Delete { path } => json!({ "path": **path }),
         Txn::SetData { path, data, version } => {
             put_data(&mut out, data.as_deref());
-            json!({ "path": path, "version": version })
+            json!({ "path": **path, "version": version })
         }
-        Txn::SetAcl { path, acl, version } => json!({ "path": path, "acl": lists(acl), "version": version }),
-        Txn::Check { path, version } => json!({ "path": path, "version": version }),
+        Txn::SetAcl { path, acl, version } => {
+            json!({ "path": **path, "acl": lists(acl), "version": version })
+        }
+        Txn::Check { path, version } => json!({ "path": **path, "version": version }),
         Txn::Error { err } => json!({ "err": err }),
         Txn::Multi(subs) => json!({ "parts": subs.iter().map(|s| body(s.op, &s.txn)).collect::<Vec<_>>() }),
     };
