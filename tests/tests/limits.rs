@@ -167,6 +167,35 @@ fn a_client_that_does_not_read() {
     }
 }
 
+/// Memory that a burst of requests took goes back to the system when nothing more comes.
+#[test]
+fn a_burst_leaves_no_memory_behind() {
+    let server = Server::start(&Zkd, Config::default()).unwrap();
+    let mut open: Vec<Conn> = (0..8).map(|_| Conn::open(server.addr(), 30_000).unwrap()).collect();
+    open[0].create("/burst", b"", OPEN, 0).unwrap();
+    let before = server.resident().unwrap();
+    for part in 0..20 {
+        let mut out = Vec::new();
+        for xid in 0..100 {
+            let body = request::set_data(Some(b"/burst"), Some(&vec![b'x'; 10_000]), -1);
+            push_frame(&mut out, &request::frame(100 * part + xid, OpCode::SetData.to_i32(), &body));
+        }
+        open.iter_mut().for_each(|c| c.send_bytes(&out).unwrap());
+        for c in &mut open {
+            (0..100).for_each(|_| assert_eq!(c.next_reply().unwrap().unwrap().0.err, 0));
+        }
+    }
+    let begun = Instant::now();
+    let left = loop {
+        let left = server.resident().unwrap().saturating_sub(before);
+        if left < 8 << 20 || begun.elapsed() > Duration::from_secs(20) {
+            break left;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(left < 8 << 20, "{left} bytes of a burst are left");
+}
+
 /// Claimed lengths must not be allocated.
 #[test]
 fn claimed_lengths_take_no_memory() {

@@ -35,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "zab",
             "zk-node",
             "zk-gssapi",
+            "zk-memory",
         ],
     ),
     ("zk-gssapi", &[]),

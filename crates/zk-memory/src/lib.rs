@@ -1,4 +1,8 @@
-//! Gives memory back that a start needed and service does not.
+//! Gives memory back that a start or a burst of requests needed.
+//!
+//! An allocator keeps what is freed for the thread that had it, and what another thread frees until its owner asks
+//! for more. After a million creates that is a fifth of what the nodes take. A thread that has nothing to do
+//! any more calls [`give_back`]; one that uses a C++ library [`give_back_c`].
 //!
 //! A start reads arguments and files, opens RocksDB, recovers and spawns: most of a program of
 //! 20 MB is touched once. The kernel counts those pages as resident until it runs short of
@@ -32,6 +36,37 @@ pub fn forget_code() -> io::Result<usize> {
         bytes += len;
     }
     Ok(bytes)
+}
+
+/// Gives the kernel back what this thread and others have freed of what was allocated in this thread. Takes about
+/// a millisecond for each 100 MB that are in use. If the program has another allocator, nothing happens.
+pub fn give_back() {
+    // SAFETY: it takes no pointers, and may be called from any thread at any time.
+    #[allow(unsafe_code)]
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
+    }
+}
+
+/// One heap for all threads of libraries in C and C++, as [`give_back_c`] wants it: of glibc's heaps of single
+/// threads it leaves the end, where most of what is free is. To be called before there are threads.
+pub fn one_heap_for_c() {
+    // SAFETY: it takes no pointers, and may be called at any time.
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code)]
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives the kernel back what all threads have freed of what libraries in C and C++ allocated.
+pub fn give_back_c() {
+    // SAFETY: it takes no pointers, and may be called from any thread at any time.
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code)]
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
 }
 
 /// Address and length of a line's mapping if it is executable, cannot be written, is private,

@@ -10,6 +10,7 @@
 //! | the log's writer | who writes; nobody waits for another lock with it |
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, never, select};
@@ -21,6 +22,7 @@ use crate::clock;
 use crate::core_loop::{Awaited, Control, Core, Event};
 use crate::disk::Log;
 use crate::peer::PeerEvent;
+use crate::quiet::{self, Quiet};
 
 /// The core and who works on it.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Crew {
     core: Mutex<Core>,
     front: Mutex<Front>,
     to_front: Sender<Control>,
+    /// When the code was let go of last; monotonic ms.
+    code_forgotten: AtomicU64,
 }
 
 /// What is waited for.
@@ -38,6 +42,10 @@ struct Front {
     peers: Receiver<PeerEvent>,
     phase: Phase,
 }
+
+const QUIET_MS: u64 = quiet::EVERY.as_millis() as u64;
+/// How often code is let go of at most.
+const CODE_MS: u64 = 600_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -58,15 +66,31 @@ impl Crew {
         to_front: Sender<Control>,
     ) -> Self {
         let front = Front { inputs, control, peers: core.peer_events(), phase: Phase::Start };
-        Self { core: Mutex::new(core), front: Mutex::new(front), to_front }
+        Self { core: Mutex::new(core), front: Mutex::new(front), to_front, code_forgotten: AtomicU64::new(0) }
     }
 
     /// Works until the core is told to stop.
     pub fn run(&self) {
         let mut front = self.front.lock();
+        let (mut quiet, mut turns, mut asked) = (Quiet::default(), 0, clock::mono());
         while front.phase != Phase::Ended {
-            let mut log = self.turn(&mut front);
-            let Some(writer) = log.claim() else { continue };
+            // To have nothing to do is an event as well, once, for who has something to give back.
+            let longest = if quiet.is_owing(turns) { quiet::EVERY } else { Duration::MAX };
+            let mut log = self.turn(&mut front, longest);
+            turns += 1;
+            let Some(writer) = log.claim() else {
+                let now = clock::mono();
+                if now.saturating_sub(asked) >= QUIET_MS {
+                    asked = now;
+                    if quiet.is_due(std::mem::take(&mut turns)) {
+                        self.give_back(now);
+                        // The other thread has something to give back as well.
+                        MutexGuard::unlock_fair(front);
+                        front = self.front.lock();
+                    }
+                }
+                continue;
+            };
             // Not let go of otherwise: that would wake the other thread.
             drop(front);
             let mut newest = self.write(&log, writer);
@@ -80,14 +104,14 @@ impl Crew {
         }
     }
 
-    /// Waits for an event and does what it asks for. The log that records went to.
-    fn turn(&self, front: &mut Front) -> Arc<Log> {
+    /// Waits for an event, for as long as `longest`, and does what it asks for. The log that records went to.
+    fn turn(&self, front: &mut Front, longest: Duration) -> Arc<Log> {
         let event = match front.phase {
             Phase::Start => Event::Start,
             Phase::Running | Phase::Ended => {
                 // The core is free during the wait.
                 let awaited = self.core.lock().wait();
-                front.next(awaited)
+                front.next(awaited, longest)
             }
         };
         let mut core = self.core.lock();
@@ -115,6 +139,19 @@ impl Crew {
         Some(core.log())
     }
 
+    /// Of this thread, and code that only the burst needed. That comes back at its next use, sixteen pages at a
+    /// time, so not after each.
+    fn give_back(&self, now: u64) {
+        zk_memory::give_back();
+        let before = self.code_forgotten.load(Ordering::Relaxed);
+        if now.saturating_sub(before) >= CODE_MS {
+            self.code_forgotten.store(now, Ordering::Relaxed);
+            if let Err(e) = zk_memory::forget_code() {
+                tracing::debug!("the code of a burst of requests stays in memory: {e}");
+            }
+        }
+    }
+
     /// If the queue is full the front is about to look anyway.
     fn look_again(&self) {
         let _ = self.to_front.try_send(Control::LookAgain);
@@ -122,7 +159,7 @@ impl Crew {
 }
 
 impl Front {
-    fn next(&mut self, awaited: Awaited) -> Event {
+    fn next(&mut self, awaited: Awaited, longest: Duration) -> Event {
         let nothing = never();
         let inputs = if awaited.inputs { &self.inputs } else { &nothing };
         let timeout = awaited
@@ -132,7 +169,7 @@ impl Front {
             recv(inputs) -> batch => batch.ok().map(Event::Inputs),
             recv(self.peers) -> event => event.ok().map(Event::Peer),
             recv(self.control) -> message => message.ok().map(Event::Control),
-            default(timeout) => return Event::Time,
+            default(timeout.min(longest)) => return Event::Time,
         };
         event.unwrap_or_else(|| {
             // Only other members' side closes while this thread runs.

@@ -14,8 +14,8 @@ use zk_storage::{Compression, LogWriter, Mirror, MirrorBatch, MirrorReader, Stor
 use zk_tree::{Touched, Tree};
 
 use crate::core_loop::Control;
-use crate::limits;
 use crate::meters::Meters;
+use crate::{limits, quiet};
 
 /// Exit code after the disk failed while the server ran.
 /// ref: ExitCode.TXNLOG_ERROR_TAKING_SNAPSHOT, the nearest of Java's.
@@ -429,10 +429,11 @@ fn write_mirror(
     pace: &Pace,
 ) -> Mirror {
     let mut batches = Vec::new();
-    let mut dirty = false;
+    let (mut dirty, mut worked) = (false, false);
     loop {
         // A flush by age comes without a write; otherwise nothing wakes this thread.
-        let pause = Duration::from_secs(if dirty { 1 } else { 24 * 3600 });
+        let pause = if dirty || worked { quiet::EVERY } else { Duration::from_secs(24 * 3600) };
+        let mut quiet = false;
         match queue.recv_timeout(pause) {
             Ok(first) => {
                 let held = take_jobs(first, queue, &mut batches);
@@ -443,6 +444,7 @@ fn write_mirror(
                     bytes.fetch_sub(batches.iter().map(MirrorBatch::bytes).sum(), Ordering::Relaxed);
                     batches.clear();
                     dirty = true;
+                    worked = true;
                 }
                 match held {
                     Some((ready, taken)) => {
@@ -455,14 +457,19 @@ fn write_mirror(
                     None => pace.pause(),
                 }
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => quiet = true,
             Err(RecvTimeoutError::Disconnected) => {
                 mirror.flush().unwrap_or_else(|e| give_up(&e));
                 return mirror;
             }
         }
-        if mirror.maybe_flush().unwrap_or_else(|e| give_up(&e)) {
-            dirty = false;
+        let flushed = mirror.maybe_flush(quiet).unwrap_or_else(|e| give_up(&e));
+        dirty &= !flushed;
+        if quiet && (worked || flushed) {
+            // There is more to give back when RocksDB has put its files together.
+            worked = flushed || mirror.is_busy();
+            zk_memory::give_back();
+            zk_memory::give_back_c();
         }
     }
 }

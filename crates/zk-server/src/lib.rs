@@ -43,6 +43,7 @@ pub mod logs;
 mod member;
 mod meters;
 pub mod peer;
+mod quiet;
 mod recovery;
 pub mod sasl;
 pub mod server;

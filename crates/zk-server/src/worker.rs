@@ -23,6 +23,7 @@ use zk_tree::{Fired, Tree, is_open};
 use crate::conn::{Conn, Phase};
 use crate::inbox::Inbox;
 use crate::meters::WorkerMeters;
+use crate::quiet::{self, Quiet};
 use crate::shared::{Admitted, Heard, Serving, Shared};
 use crate::stats::{ConnStats, Totals, WorkerStats};
 use crate::tls::Secured;
@@ -138,6 +139,8 @@ pub struct Worker {
     /// New connections in the order of their coming, until they must have a session.
     sessionless: RefCell<VecDeque<(u64, ConnId)>>,
     accepted: Notify,
+    /// Since it was looked at for [`Quiet`].
+    turns: Cell<u32>,
     /// When a slow request was last logged, and how many were not since.
     slow: Cell<(u64, u64)>,
     /// The same of a long list of children.
@@ -185,6 +188,7 @@ impl Worker {
             totals: Cell::default(),
             sessionless: RefCell::default(),
             accepted: Notify::new(),
+            turns: Cell::new(0),
             slow: Cell::default(),
             large_list: Cell::default(),
             stop: Cell::new(false),
@@ -205,6 +209,7 @@ impl Worker {
         let local = LocalSet::new();
         local.spawn_local(Rc::clone(&worker).watch_sessionless());
         local.spawn_local(Rc::clone(&worker).retry_core());
+        local.spawn_local(Rc::clone(&worker).give_memory_back());
         local.block_on(&runtime, worker.watch_inbox());
     }
 
@@ -492,6 +497,7 @@ impl Worker {
     /// Hands the core what was collected for it and writes to the sockets.
     /// Not to be called under the tree's lock.
     pub fn after_turn(&self) {
+        self.turns.set(self.turns.get().wrapping_add(1));
         self.flush_to_core();
         let mut dirty = self.dirty.take();
         for conn in dirty.drain(..) {
@@ -562,6 +568,16 @@ impl Worker {
                 self.flush_to_core();
             }
             self.each(|c| c.wake_if_paused());
+        }
+    }
+
+    async fn give_memory_back(self: Rc<Self>) {
+        let mut quiet = Quiet::default();
+        loop {
+            tokio::time::sleep(quiet::EVERY).await;
+            if quiet.is_due(self.turns.take()) {
+                zk_memory::give_back();
+            }
         }
     }
 

@@ -666,7 +666,7 @@ fn replay(
             since = 0;
             if let Some(m) = keep.mirror.as_deref_mut() {
                 m.write(&[Mirror::encode_batch(tree, &effects.touched)])?;
-                m.maybe_flush()?;
+                m.maybe_flush(false)?;
             }
             if !keep.touched {
                 effects.clear();

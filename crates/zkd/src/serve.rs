@@ -17,6 +17,7 @@ use crate::{Exit, Failure, notify};
 /// Runs a server until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let start = Instant::now();
+    zk_memory::one_heap_for_c();
     let loaded = load(&args.arguments).map_err(|e| Failure::new(Exit::Invalid, e))?;
     log_as(args, &loaded.config);
     // Before there are threads, of which spans have one.

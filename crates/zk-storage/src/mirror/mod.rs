@@ -91,7 +91,7 @@ pub struct MirrorOptions {
 
 impl Default for MirrorOptions {
     fn default() -> Self {
-        Self { block_cache: 4 << 20, flush_bytes: 16 << 20, flush_age: Duration::from_secs(30) }
+        Self { block_cache: 4 << 20, flush_bytes: 8 << 20, flush_age: Duration::from_secs(30) }
     }
 }
 
@@ -381,15 +381,23 @@ impl Mirror {
         Ok(())
     }
 
-    /// Flushes if enough was written, or long enough ago. For the mirror's
-    /// thread, after each write and about once a second.
-    pub fn maybe_flush(&mut self) -> Result<bool> {
+    /// Flushes if enough was written, or long enough ago; if nothing more comes half of that is enough. For the
+    /// mirror's thread, after each write and about once a second.
+    pub fn maybe_flush(&mut self, quiet: bool) -> Result<bool> {
         let Some(since) = self.dirty_since else { return Ok(false) };
-        let due = self.dirty_bytes >= self.options.flush_bytes || since.elapsed() >= self.options.flush_age;
+        let enough = self.options.flush_bytes / if quiet { 2 } else { 1 };
+        let due = self.dirty_bytes >= enough || since.elapsed() >= self.options.flush_age;
         if due {
             self.flush()?;
         }
         Ok(due)
+    }
+
+    /// Whether RocksDB works by itself: it puts files together after a flush.
+    pub fn is_busy(&self) -> bool {
+        ["rocksdb.num-running-compactions", "rocksdb.compaction-pending"]
+            .iter()
+            .any(|name| matches!(self.db.db.property_int_value(*name), Ok(Some(1..))))
     }
 
     /// Replaces everything by a tree, as after reading a Java snapshot. A crash
@@ -509,6 +517,8 @@ fn family_options(table: Table, cache: &Cache, write_buffer: usize) -> Options {
         Table::Acls | Table::Sessions | Table::Meta => write_buffer / 4,
     });
     o.set_max_write_buffer_number(2);
+    // As many bytes as with RocksDB's four files of twice the size.
+    o.set_level_zero_file_num_compaction_trigger(8);
     // Memory of a write buffer comes in pieces of this size; most stay empty.
     o.set_arena_block_size(64 << 10);
     o.set_compression_type(rocksdb::DBCompressionType::None);
