@@ -6,19 +6,17 @@
 //! the digest that the tree will have is computed here, ahead of time.
 //! ref: PrepRequestProcessor; datatree.md 2 and 3.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foldhash::quality::RandomState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use zk_proto::client::{CreateMode, CreateRequest, WriteRequest};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
 use zk_tree::owner::{self, OwnerKind};
 use zk_tree::{AclList, Node, NodeContents, Tree};
 
+use crate::overlay::{Change, Overlay, Path, Pending, Spot};
 use crate::reconfig::{Ensemble, Reconfig};
 use crate::{Now, PipelineConfig};
 
@@ -142,37 +140,15 @@ impl RequestError {
     }
 }
 
-/// A node as it will be once the transactions in flight are applied. `None` in
-/// the overlay: it will be gone.
-#[derive(Debug, Clone)]
-struct Pending {
-    stat: StatPersisted,
-    children: usize,
-    acl: AclList,
-    /// `None`: as in the tree.
-    data: Option<Option<Bytes>>,
-    /// The node's part of the tree's digest.
-    digest: u32,
-}
-
-/// A path whose text is shared, or is to be.
-trait Path: AsRef<str> + Into<Arc<str>> {}
-impl<T: AsRef<str> + Into<Arc<str>>> Path for T {}
-
-#[derive(Debug)]
-struct Change {
-    zxid: Zxid,
-    node: Option<Pending>,
-}
+/// Where a path is in the overlay, and what the tree has there, if nothing in flight has changed it.
+type At<'t> = (Spot, Option<NodeContents<'t>>);
 
 /// Prepares transactions in order.
 #[derive(Debug)]
 pub struct Prep {
     config: PipelineConfig,
-    overlay: HashMap<Arc<str>, Change, RandomState>,
-    /// Changes in order: to drop them when applied, and to find the ephemerals
-    /// that a closing session will have.
-    flight: VecDeque<(Zxid, Arc<str>)>,
+    /// What is in flight; also to find the ephemerals that a closing session will have.
+    overlay: Overlay,
     /// What the tree's digest will be.
     digest: u64,
     last: Zxid,
@@ -180,8 +156,6 @@ pub struct Prep {
     ensemble: Option<Arc<dyn Ensemble>>,
     /// The reconfiguration in flight.
     reconfig: Option<Zxid>,
-    /// How to undo the request that is being prepared.
-    undo: Vec<(Arc<str>, Option<Change>)>,
     /// First components of the paths of writes that were refused because a quota is used up, until
     /// they are counted.
     pub(crate) over_quota: Vec<String>,
@@ -216,6 +190,7 @@ pub struct Asker<'a> {
 struct View<'p, 't> {
     tree: &'t Tree,
     path: &'p str,
+    spot: Spot,
     stat: StatPersisted,
     children: usize,
     acl: &'p AclList,
@@ -244,13 +219,11 @@ impl Prep {
     pub fn new(config: PipelineConfig, tree: &Tree, last: Zxid) -> Self {
         Self {
             config,
-            overlay: HashMap::default(),
-            flight: VecDeque::new(),
+            overlay: Overlay::default(),
             digest: tree.digest(),
             last,
             ensemble: None,
             reconfig: None,
-            undo: Vec::new(),
             over_quota: Vec::new(),
         }
     }
@@ -268,14 +241,7 @@ impl Prep {
     /// The transaction `zxid` was applied: its changes are in the tree now.
     pub fn applied(&mut self, zxid: Zxid) {
         self.reconfig = self.reconfig.filter(|z| *z > zxid);
-        while self.flight.front().is_some_and(|(z, _)| *z <= zxid) {
-            let (z, path) = self.flight.pop_front().expect("front was there");
-            if let Entry::Occupied(change) = self.overlay.entry(path)
-                && change.get().zxid == z
-            {
-                change.remove();
-            }
-        }
+        self.overlay.applied(zxid);
     }
 
     /// Prepares one request. The result always has the next zxid.
@@ -292,7 +258,7 @@ impl Prep {
         let op = request.as_ref().map_or(OpCode::Error, |r| r.op());
         let mut header =
             TxnHeader { session: who.session, cxid: who.cxid, zxid: self.last, time: now.wall, op };
-        self.undo.clear();
+        self.overlay.begin();
         let before = self.digest;
         let done = request.and_then(|request| self.request(tree, who, &header, request));
         match done {
@@ -313,13 +279,7 @@ impl Prep {
     }
 
     fn roll_back(&mut self, digest: u64) {
-        while let Some((path, old)) = self.undo.pop() {
-            self.flight.pop_back();
-            match old {
-                Some(c) => self.overlay.insert(path, c),
-                None => self.overlay.remove(&path),
-            };
-        }
+        self.overlay.roll_back();
         self.digest = digest;
     }
 
@@ -344,8 +304,8 @@ impl Prep {
                 let stat = StatPersisted { aversion: version, ..view.stat };
                 let digest = self.digest_of(&path, view.data(), &stat);
                 let acl = AclList::new(list.clone());
-                let (children, data, node) = (view.children, view.changed_data(), view.node);
-                self.put(path.clone(), h.zxid, node, Pending { stat, children, acl, data, digest });
+                let (children, data, at) = (view.children, view.changed_data(), (view.spot, view.node));
+                self.put(path.clone(), h.zxid, at, Pending { stat, children, acl, data, digest });
                 Ok(Txn::SetAcl { path, acl: Some(list), version })
             }
             WriteRequest::Reconfig { joining, leaving, members, base } => {
@@ -381,9 +341,9 @@ impl Prep {
         let version = -1;
         let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
         let digest = self.digest_of(path, data.as_deref(), &stat);
-        let (acl, node) = (view.acl.clone(), view.node);
+        let (acl, at) = (view.acl.clone(), (view.spot, view.node));
         let pending = Pending { stat, children: view.children, acl, data: Some(data.clone()), digest };
-        self.put(path, h.zxid, node, pending);
+        self.put(path, h.zxid, at, pending);
         self.reconfig = Some(h.zxid);
         Ok(Txn::SetData { path: path.into(), data, version })
     }
@@ -407,9 +367,9 @@ impl Prep {
                 let version = next_version(&path, view.stat.version, version)?;
                 let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
                 let digest = self.digest_of(&path, data.as_deref(), &stat);
-                let (children, acl, node) = (view.children, view.acl.clone(), view.node);
+                let (children, acl, at) = (view.children, view.acl.clone(), (view.spot, view.node));
                 let pending = Pending { stat, children, acl, data: Some(data.clone()), digest };
-                self.put(path.clone(), h.zxid, node, pending);
+                self.put(path.clone(), h.zxid, at, pending);
                 Ok(Txn::SetData { path, data, version })
             }
             WriteRequest::Check { path, version } => {
@@ -495,7 +455,8 @@ impl Prep {
         let data = Some(c.data.clone());
         let list = AclList::new(acl.clone());
         // What is not to be seen is in the tree only if it was deleted in flight, which is found there.
-        self.put(full.clone(), h.zxid, None, Pending { stat, children: 0, acl: list, data, digest });
+        let at = (self.overlay.spot(&full), None);
+        self.put(full.clone(), h.zxid, at, Pending { stat, children: 0, acl: list, data, digest });
         Ok(Txn::Create(CreateTxn {
             path: full,
             data: c.data,
@@ -590,10 +551,10 @@ impl Prep {
     /// applied goes with it. ref: PrepRequestProcessor, closeSession.
     fn close_session(&mut self, tree: &Tree, session: SessionId, h: &TxnHeader) -> Txn {
         let mut paths: BTreeSet<String> = tree.ephemerals_of(session).into_iter().collect();
-        for (_, path) in &self.flight {
-            match self.overlay.get(path).and_then(|c| c.node.as_ref()) {
-                Some(p) if p.stat.ephemeral_owner == session.0 => paths.insert(path.to_string()),
-                _ => paths.remove(path.as_ref()),
+        for (path, will) in self.overlay.in_order() {
+            match will {
+                Some(p) if p.stat.ephemeral_owner == session.0 => paths.insert(path.to_owned()),
+                _ => paths.remove(path),
             };
         }
         for p in &paths {
@@ -618,59 +579,49 @@ impl Prep {
             let children = parent.children.saturating_sub(1);
             self.change_stat(tree, parent_path, zxid, stat, children);
         }
-        let is = tree.get(node.as_ref()).map(Node::contents);
-        self.record(node, is, Change { zxid, node: None });
+        let at = (self.overlay.spot(node.as_ref()), tree.get(node.as_ref()).map(Node::contents));
+        self.record(node, at, Change { zxid, node: None });
     }
 
     /// The node as it will be.
     fn view<'p, 't: 'p>(&'p self, tree: &'t Tree, path: &'p str) -> Result<View<'p, 't>, RequestError> {
         let no_node = || RequestError::NoNode(path.to_owned());
         let path = if path.is_empty() { "/" } else { path };
-        if let Some(change) = self.overlay.get(path) {
+        let spot = self.overlay.spot(path);
+        if let Some(change) = self.overlay.at(spot) {
             let p = change.node.as_ref().ok_or_else(no_node)?;
             let (stat, children, acl) = (p.stat, p.children, &p.acl);
-            return Ok(View { tree, path, stat, children, acl, pending: Some(p), node: None });
+            return Ok(View { tree, path, spot, stat, children, acl, pending: Some(p), node: None });
         }
         let node = tree.get(path).ok_or_else(no_node)?;
         let (is, children) = (node.contents(), node.num_children());
-        Ok(View { tree, path, stat: *is.stat(), children, acl: is.acl(), pending: None, node: Some(is) })
+        let (stat, acl) = (*is.stat(), is.acl());
+        Ok(View { tree, path, spot, stat, children, acl, pending: None, node: Some(is) })
     }
 
     fn change_stat(&mut self, tree: &Tree, path: &str, zxid: Zxid, stat: StatPersisted, children: usize) {
         let Ok(view) = self.view(tree, path) else { return };
         let digest = self.digest_of(path, view.data(), &stat);
-        let (acl, data, node) = (view.acl.clone(), view.changed_data(), view.node);
-        self.put(path, zxid, node, Pending { stat, children, acl, data, digest });
+        let (acl, data, at) = (view.acl.clone(), view.changed_data(), (view.spot, view.node));
+        self.put(path, zxid, at, Pending { stat, children, acl, data, digest });
     }
 
-    fn put(&mut self, path: impl Path, zxid: Zxid, is: Option<NodeContents<'_>>, will: Pending) {
-        self.record(path, is, Change { zxid, node: Some(will) });
+    fn put(&mut self, path: impl Path, zxid: Zxid, at: At<'_>, will: Pending) {
+        self.record(path, at, Change { zxid, node: Some(will) });
     }
 
-    /// Takes a change into the overlay and into the digest. `is`: what the tree has there, if nothing
-    /// in flight has changed it.
-    fn record(&mut self, named: impl Path, is: Option<NodeContents<'_>>, change: Change) {
-        let path = named.as_ref();
-        let counts = self.config.digest && zk_tree::counts_in_digest(path);
-        let (zxid, digest) = (change.zxid, change.node.as_ref().map_or(0, |p| p.digest));
-        let (key, old, old_digest) = match self.overlay.get_key_value_mut(path) {
-            Some((key, was)) => {
-                let old = std::mem::replace(was, change);
-                let digest = old.node.as_ref().map_or(0, |p| p.digest);
-                (key.clone(), Some(old), digest)
-            }
-            None => {
-                let digest = is.filter(|_| counts).map_or(0, |is| is.digest(path));
-                let key: Arc<str> = named.into();
-                self.overlay.insert(key.clone(), change);
-                (key, None, digest)
-            }
+    /// Takes a change into the overlay and into the digest.
+    fn record(&mut self, path: impl Path, (spot, is): At<'_>, change: Change) {
+        let counts = self.config.digest && zk_tree::counts_in_digest(path.as_ref());
+        let digest = change.node.as_ref().map_or(0, |p| p.digest);
+        let was = match self.overlay.at(spot) {
+            None if counts => is.map_or(0, |is| is.digest(path.as_ref())),
+            _ => 0,
         };
+        let old = self.overlay.put(spot, path, change).unwrap_or(was);
         if counts {
-            self.digest = self.digest.wrapping_sub(old_digest.into()).wrapping_add(digest.into());
+            self.digest = self.digest.wrapping_sub(old.into()).wrapping_add(digest.into());
         }
-        self.flight.push_back((zxid, key.clone()));
-        self.undo.push((key, old));
     }
 
     fn digest_of(&self, path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
