@@ -74,6 +74,9 @@ fn one(s: &Scenario, effort: Effort, fleet: &mut Option<Fleet>) -> Result<BTreeM
     let mut sides: BTreeMap<Side, Vec<Sample>> = BTreeMap::new();
     for _ in 0..effort.rounds.unwrap_or(s.rounds) {
         for (side, target) in &mut fleet.targets {
+            // What another side has left unwritten does not fall into this one's turn: a snapshot of Java's
+            // goes to the disk half a minute later.
+            nix::unistd::sync();
             let sync = machine::fdatasync(&target.home())?;
             let pids = target.pids();
             let turn = || work::turn(&s.work, *side, target, effort.time);

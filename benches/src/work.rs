@@ -237,7 +237,8 @@ fn restart(r: &Restart, target: &mut Target) -> Result<Sample> {
 }
 
 fn first_read(addr: SocketAddr, path: &str) -> Result<()> {
-    let mut line = Line::open(addr, zk_load::SESSION_MS)?;
+    // Java takes a connection now and then that it never answers while it starts; a client tries again.
+    let mut line = Line::open_within(addr, zk_load::SESSION_MS, Duration::from_secs(1))?;
     let reply = line.call(OpCode::GetData, |w| {
         w.str(path);
         w.bool(false);

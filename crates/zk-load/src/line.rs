@@ -88,6 +88,14 @@ impl Line {
         Ok(line)
     }
 
+    /// The same of a server that may be just starting: one that does not answer for so long is given up.
+    pub fn open_within(addr: SocketAddr, timeout_ms: i32, patience: Duration) -> Result<Line> {
+        let mut line = Line::begin(addr, 0, timeout_ms)?;
+        line.stream.set_read_timeout(Some(patience)).map_err(Error::io("time-out"))?;
+        line.welcome()?;
+        Ok(line)
+    }
+
     /// Opens this many sessions, many of them at once.
     pub fn open_many(addrs: &[SocketAddr], count: usize, timeout_ms: i32) -> Result<Vec<Line>> {
         const AT_ONCE: usize = 256;

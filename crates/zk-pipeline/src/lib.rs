@@ -14,7 +14,7 @@
 //! next, while its clients may stay connected.
 //!
 //! Modules in reading order: [`auth`] (who may do what), [`session`] (when a
-//! session ends), [`prep`] (request to transaction), [`pipeline`] (roles, order,
+//! session ends), [`prep`] (request to transaction, on top of the tree and of what is in flight, `overlay`), [`pipeline`] (roles, order,
 //! commit, apply), [`leading`], [`learning`], [`local`] (sessions of one member),
 //! [`reconfig`], [`read`], [`reply`].
 //!
@@ -51,8 +51,8 @@ pub mod auth;
 pub mod leading;
 pub mod learning;
 pub mod local;
-pub mod overlay;
-mod pipeline;
+mod overlay;
+pub mod pipeline;
 pub mod prep;
 pub mod read;
 pub mod reconfig;
