@@ -83,9 +83,7 @@ pub(crate) fn seal(out: &mut [u8], at: usize) {
 impl Line {
     /// Opens a session.
     pub fn open(addr: SocketAddr, timeout_ms: i32) -> Result<Line> {
-        let mut line = Line::begin(addr, 0, timeout_ms)?;
-        line.welcome()?;
-        Ok(line)
+        Line::open_within(addr, timeout_ms, PATIENCE)
     }
 
     /// The same of a server that may be just starting: one that does not answer for so long is given up.

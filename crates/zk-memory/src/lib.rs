@@ -38,8 +38,8 @@ pub fn forget_code() -> io::Result<usize> {
     Ok(bytes)
 }
 
-/// Gives the kernel back what this thread and others have freed of what was allocated in this thread. Takes about
-/// a millisecond for each 100 MB that are in use. If the program has another allocator, nothing happens.
+/// Gives the kernel back what this thread and others have freed of what was allocated in this thread. Took
+/// 0.05 to 0.4 ms after some hundred thousand requests. If the program has another allocator, nothing happens.
 pub fn give_back() {
     // SAFETY: it takes no pointers, and may be called from any thread at any time.
     #[allow(unsafe_code)]

@@ -279,10 +279,10 @@ mod tests {
     use super::*;
 
     fn create(path: &str, flags: i32) -> WriteRequest {
-        let path = Some(path.to_owned());
+        let path = Some(path.into());
         WriteRequest::Create(CreateRequest {
             op: OpCode::Create,
-            path: path.map(Into::into),
+            path,
             data: None,
             acl: None,
             flags,

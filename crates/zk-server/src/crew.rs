@@ -72,12 +72,12 @@ impl Crew {
     /// Works until the core is told to stop.
     pub fn run(&self) {
         let mut front = self.front.lock();
-        let (mut quiet, mut turns, mut asked) = (Quiet::default(), 0, clock::mono());
+        let (mut quiet, mut turns, mut asked) = (Quiet::default(), 0u32, clock::mono());
         while front.phase != Phase::Ended {
             // To have nothing to do is an event as well, once, for who has something to give back.
             let longest = if quiet.is_owing(turns) { quiet::EVERY } else { Duration::MAX };
             let mut log = self.turn(&mut front, longest);
-            turns += 1;
+            turns = turns.saturating_add(1);
             let Some(writer) = log.claim() else {
                 let now = clock::mono();
                 if now.saturating_sub(asked) >= QUIET_MS {

@@ -497,7 +497,7 @@ impl Worker {
     /// Hands the core what was collected for it and writes to the sockets.
     /// Not to be called under the tree's lock.
     pub fn after_turn(&self) {
-        self.turns.set(self.turns.get().wrapping_add(1));
+        self.turns.set(self.turns.get().saturating_add(1));
         self.flush_to_core();
         let mut dirty = self.dirty.take();
         for conn in dirty.drain(..) {
