@@ -49,6 +49,7 @@ fn local_sessions_become_global_with_their_first_ephemeral_node() {
     on_each(&config().line("localSessionsUpgradingEnabled", "true"), |e| {
         for i in 0..e.len() {
             let at = |what: &str| format!("member {}: {what}", i + 1);
+            all_know(e, 0.0).with_context(|| at("sessions that were closed"))?;
             one_member_knows_it(e, i).with_context(|| at("a local session"))?;
             upgrade(e, i).with_context(|| at("an upgrade"))?;
             upgrade_in_a_pipeline(e, i).with_context(|| at("an upgrade in a pipeline"))?;
@@ -98,6 +99,10 @@ fn knows(e: &Ensemble, i: usize, global: f64) -> anyhow::Result<()> {
         ensure!(now == global, "member {} counts {now} sessions, not {global}", i + 1);
         Ok(())
     })
+}
+
+fn all_know(e: &Ensemble, global: f64) -> anyhow::Result<()> {
+    (0..e.len()).try_for_each(|m| knows(e, m, global))
 }
 
 /// The last committed transaction, asked of a follower: it has a sync's answer behind all commits. A leader
@@ -177,9 +182,7 @@ fn upgrade(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     c.create(&format!("{path}-2"), b"", OPEN, EPHEMERAL)?;
     ensure!(zxid(e)? == before + 3, "upgraded twice");
     settle(e)?;
-    for m in 0..e.len() {
-        knows(e, m, global + 1.0).context("it is not known")?;
-    }
+    all_know(e, global + 1.0).context("it is not known")?;
     // It moves like any other.
     let mut moved = Conn::reopen(other, c.session, LONG)?;
     ensure!(moved.exists(&path, false)?.is_some(), "the node is gone");
@@ -188,9 +191,8 @@ fn upgrade(e: &Ensemble, i: usize) -> anyhow::Result<()> {
     settle(e)?;
     for m in 0..e.len() {
         ensure!(Conn::open(e.addr(m), LONG)?.exists(&path, false)?.is_none(), "member {}", m + 1);
-        knows(e, m, global).context("it is still known")?;
     }
-    Ok(())
+    all_know(e, global).context("it is still known")
 }
 
 fn upgrade_in_a_pipeline(e: &Ensemble, i: usize) -> anyhow::Result<()> {
