@@ -143,6 +143,8 @@ fn clients_have_their_replies_before_a_member_goes() {
 }
 
 fn replies(e: &mut Ensemble, leaving: usize) -> anyhow::Result<()> {
+    // One that was away may be elected by those who had elected another one.
+    e.wait_all_serving(ELECTION)?;
     let mut c = Conn::open(e.addr(leaving), LONG_MS)?;
     let path = c.create("/replies-", b"", OPEN, 2)?;
     let body = request::set_data(Some(path.as_bytes()), Some(b"x"), -1);

@@ -225,6 +225,19 @@ impl Keeper {
     }
 }
 
+/// What the members say of digests, and of how they came to their state.
+fn what_led_there(e: &Ensemble) -> String {
+    let tells = |line: &&str| {
+        let words =
+            ["igest", "napshot", "Synchroni", "synchronised", "Getting a", "LEADING", "FOLLOWING", "start"];
+        words.iter().any(|w| line.contains(w))
+    };
+    let of = |i: usize| {
+        format!("--- member {}\n{}\n", i + 1, e.log(i).lines().filter(tells).collect::<Vec<_>>().join("\n"))
+    };
+    (0..e.len()).map(of).collect()
+}
+
 fn judge(
     name: &str,
     e: &Ensemble,
@@ -238,7 +251,11 @@ fn judge(
     // learner applies these once more and counts a mismatch for each.
     let counts = e.digest_mismatches()?;
     let unexplained = counts.iter().any(|(i, n)| *n > 0.0 && !fuzzy.contains(i));
-    ensure!(!unexplained, "digest mismatches {counts:?}; by Java's fuzzy snapshots only in {fuzzy:?}");
+    ensure!(
+        !unexplained,
+        "digest mismatches {counts:?}; by Java's fuzzy snapshots only in {fuzzy:?}\n{}",
+        what_led_there(e)
+    );
     println!("{name}: digest mismatches {counts:?}, fuzzy snapshots of Java in {fuzzy:?}");
     let ends = (0..e.len()).map(|i| e.tree(i)).collect::<anyhow::Result<Vec<_>>>()?;
     // Java's sync may be answered by a leader that was replaced a moment ago.
