@@ -72,17 +72,17 @@ impl Crew {
     /// Works until the core is told to stop.
     pub fn run(&self) {
         let mut front = self.front.lock();
-        let (mut quiet, mut turns, mut asked) = (Quiet::default(), 0u32, clock::mono());
+        let (mut quiet, mut work, mut asked) = (Quiet::default(), 0u32, clock::mono());
         while front.phase != Phase::Ended {
             // To have nothing to do is an event as well, once, for who has something to give back.
-            let longest = if quiet.is_owing(turns) { quiet::EVERY } else { Duration::MAX };
-            let mut log = self.turn(&mut front, longest);
-            turns = turns.saturating_add(1);
+            let longest = if quiet.is_owing(work) { quiet::EVERY } else { Duration::MAX };
+            let (mut log, requests) = self.turn(&mut front, longest);
+            work = work.saturating_add(1).saturating_add(requests);
             let Some(writer) = log.claim() else {
                 let now = clock::mono();
                 if now.saturating_sub(asked) >= QUIET_MS {
                     asked = now;
-                    if quiet.is_due(std::mem::take(&mut turns)) {
+                    if quiet.is_due(std::mem::take(&mut work)) {
                         self.give_back(now);
                         // The other thread has something to give back as well.
                         MutexGuard::unlock_fair(front);
@@ -104,8 +104,9 @@ impl Crew {
         }
     }
 
-    /// Waits for an event, for as long as `longest`, and does what it asks for. The log that records went to.
-    fn turn(&self, front: &mut Front, longest: Duration) -> Arc<Log> {
+    /// Waits for an event, for as long as `longest`, and does what it asks for. The log that records went to, and how
+    /// many requests came at least.
+    fn turn(&self, front: &mut Front, longest: Duration) -> (Arc<Log>, u32) {
         let event = match front.phase {
             Phase::Start => Event::Start,
             Phase::Running | Phase::Ended => {
@@ -114,9 +115,10 @@ impl Crew {
                 front.next(awaited, longest)
             }
         };
+        let requests = if let Event::Inputs(batch) = &event { batch.len() } else { 0 };
         let mut core = self.core.lock();
         front.phase = if core.turn(event) { Phase::Running } else { Phase::Ended };
-        core.log()
+        (core.log(), u32::try_from(requests).unwrap_or(u32::MAX))
     }
 
     /// Writes the log until there is nothing more to write, and has the core see to what is durable. If it was
