@@ -12,7 +12,7 @@ use zk_tree::Tree;
 
 use crate::local::{Ended, Upgrade};
 use crate::pipeline::{InFlight, Leader, Pipeline, State, WaitingRead};
-use crate::prep::{Asker, Ephemerals, Prep, RequestError};
+use crate::prep::{Asker, Ephemerals, Prep, Prepared, RequestError};
 use crate::reconfig::Ensemble;
 use crate::session::{Owner, Standing};
 use crate::{ConnId, Input, LinkRef, LogRecord, Now, Output};
@@ -236,7 +236,7 @@ impl Pipeline {
             return asker.into_iter().for_each(|conn| self.close(conn));
         }
         let State::Leader(leader) = &mut self.state else { unreachable!("only a leader proposes") };
-        let (entry, error) = leader.prep.prepare(now, tree, who, request);
+        let Prepared { entry, places, error } = leader.prep.prepare(now, tree, who, request);
         for namespace in leader.prep.over_quota.drain(..) {
             *self.over_quota.entry(namespace).or_default() += 1;
         }
@@ -251,7 +251,7 @@ impl Pipeline {
         if asker.is_some() {
             self.last_write.insert(who.session, zxid);
         }
-        self.flight.push_back(InFlight { entry, asker, op, waiting: Vec::new() });
+        self.flight.push_back(InFlight { entry, places, asker, op, waiting: Vec::new() });
     }
 
     fn last_in_flight(&mut self, session: SessionId) -> Option<&mut InFlight> {

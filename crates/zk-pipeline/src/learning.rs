@@ -15,7 +15,7 @@ use zk_proto::client::WriteRequest;
 use zk_proto::quorum::packet::{Forwarded, Touch};
 use zk_proto::txn::{LogEntry, TxnHeader};
 use zk_proto::{OpCode, SessionId, Xid, Zxid};
-use zk_tree::Tree;
+use zk_tree::{Places, Tree};
 
 use crate::auth::Identities;
 use crate::local::Upgrade;
@@ -328,7 +328,8 @@ impl Pipeline {
         assert!(zxid > last, "commits go forward: {zxid} after {last}");
         // The state may contain it already, when it came as a snapshot.
         self.committed = self.committed.max(zxid);
-        self.flight.push_back(InFlight { entry, asker: None, op, waiting: Vec::new() });
+        let places = Places::default();
+        self.flight.push_back(InFlight { entry, places, asker: None, op, waiting: Vec::new() });
     }
 
     /// The leader's answer on a session: the oldest of those who wait for it gets it.

@@ -61,12 +61,13 @@ pub mod session;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use zk_proto::client::{RequestHeader, WatcherKind, WriteRequest};
 use zk_proto::quorum::packet::Forwarded;
-use zk_proto::{SessionId, Xid, Zxid};
+use zk_proto::txn::LogEntry;
+use zk_proto::{OpCode, SessionId, Xid, Zxid};
 use zk_tree::watch::{Place, WatchKind};
-use zk_tree::{Fired, NodeId};
+use zk_tree::{Fired, NodeId, TxnResult};
 
 pub use auth::{AuthPolicy, Identities};
 pub use pipeline::{Pipeline, PipelineConfig, PipelineStats};
@@ -212,6 +213,8 @@ pub enum Output {
         /// Whether the connection is closed behind it.
         close: bool,
     },
+    /// A write was applied. Counts as a reply, whose frame is [`Applied::encode`]'s to make.
+    Applied(Box<Applied>),
     /// checkWatches or removeWatches whose turn has come: the connection's
     /// thread knows the answer. Counts as a reply.
     WatchQuery {
@@ -235,6 +238,26 @@ pub enum Output {
         /// Whom.
         conn: ConnId,
     },
+}
+
+/// A write of a connection with what came of it. Whoever has the connection makes the reply of it and lets go of it:
+/// the request's memory came from there, and the thread that owns the pipeline has enough to do.
+#[derive(Debug)]
+pub struct Applied {
+    /// Who asked.
+    pub conn: ConnId,
+    /// For what.
+    op: OpCode,
+    entry: LogEntry,
+    result: TxnResult,
+}
+
+impl Applied {
+    /// Appends the reply, length included.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let h = &self.entry.header;
+        reply::applied(out, h.cxid, h.zxid, self.op, &self.result);
+    }
 }
 
 /// A watch that a read sets away from its connection.

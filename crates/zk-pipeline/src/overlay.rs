@@ -11,11 +11,13 @@ use bytes::Bytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use zk_proto::{StatPersisted, Zxid};
-use zk_tree::AclList;
+use zk_tree::{AclList, NodeId};
 
 /// A node as it will be.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
+    /// Its number, if it is in the tree already.
+    pub id: Option<NodeId>,
     pub stat: StatPersisted,
     pub children: usize,
     pub acl: AclList,
@@ -61,8 +63,10 @@ pub(crate) struct Overlay {
     /// In order, to drop them when they are applied. A slot is not another path's before all of a
     /// transaction are dropped.
     flight: VecDeque<(Zxid, u32)>,
-    /// What the request that is being prepared has put something in the place of.
-    undo: Vec<(u32, Option<Change>)>,
+    /// Slots that the request that is being prepared has changed, and whether something was there before.
+    undo: Vec<(u32, bool)>,
+    /// What was there, in the same order. Mostly there was nothing, so it need not be as long.
+    replaced: Vec<Change>,
 }
 
 impl Overlay {
@@ -87,18 +91,27 @@ impl Overlay {
 
     /// Takes a change of a path, which is at this spot. Gives the digest of what it replaces in
     /// flight, 0 for a node that would be gone; `None`: nothing in flight changed the path.
+    #[inline]
     pub fn put(&mut self, spot: Spot, path: impl Path, change: Change) -> Option<u32> {
         let zxid = change.zxid;
-        let (slot, old) = match spot.slot {
-            Some(slot) => (slot, self.slots[slot as usize].change.replace(change)),
+        let (slot, digest) = match spot.slot {
+            Some(slot) => {
+                let old = self.slots[slot as usize]
+                    .change
+                    .replace(change)
+                    .expect("slots that are named are in use");
+                let digest = old.node.as_ref().map_or(0, |p| p.digest);
+                self.replaced.push(old);
+                (slot, Some(digest))
+            }
             None => (self.add(spot.hash, path.into(), change), None),
         };
-        let digest = old.as_ref().map(|c| c.node.as_ref().map_or(0, |p| p.digest));
         self.flight.push_back((zxid, slot));
-        self.undo.push((slot, old));
+        self.undo.push((slot, digest.is_some()));
         digest
     }
 
+    #[inline]
     fn add(&mut self, hash: u64, path: Arc<str>, change: Change) -> u32 {
         let new = Slot { hash, path, change: Some(change) };
         let slot = match self.free.pop() {
@@ -129,15 +142,16 @@ impl Overlay {
     /// A request begins: what was done before is not undone with it.
     pub fn begin(&mut self) {
         self.undo.clear();
+        self.replaced.clear();
     }
 
     /// Undoes what the request has done.
     pub fn roll_back(&mut self) {
-        while let Some((slot, old)) = self.undo.pop() {
+        while let Some((slot, was_there)) = self.undo.pop() {
             self.flight.pop_back();
-            match old {
-                Some(_) => self.slots[slot as usize].change = old,
-                None => self.remove(slot),
+            match was_there {
+                true => self.slots[slot as usize].change = self.replaced.pop(),
+                false => self.remove(slot),
             }
         }
     }
@@ -168,7 +182,7 @@ mod tests {
 
     fn pending(digest: u32) -> Pending {
         let acl = AclList::new(Vec::new());
-        Pending { stat: StatPersisted::default(), children: 0, acl, data: None, digest }
+        Pending { id: None, stat: StatPersisted::default(), children: 0, acl, data: None, digest }
     }
 
     /// What is in flight, as a list; the last of a path counts.

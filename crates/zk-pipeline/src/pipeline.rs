@@ -19,7 +19,7 @@ use zk_proto::client::{ReadRequest, RequestHeader, WatcherKind};
 use zk_proto::txn::{LogEntry, Txn, TxnHeader};
 use zk_proto::{ErrorCode, OpCode, SessionId, Zxid, path};
 use zk_tree::watch::{Place, WatchKind};
-use zk_tree::{Effects, Tree, TxnResult};
+use zk_tree::{Effects, Places, Tree, TxnResult};
 
 use crate::auth::{AuthPolicy, Identities};
 use crate::learning::Learner;
@@ -27,7 +27,7 @@ use crate::local::Ended;
 use crate::prep::Prep;
 use crate::read::{self, ReadContext, Watches};
 use crate::session::{Owner, Sessions};
-use crate::{ConnId, Input, Now, Output, Role, Watch, reply};
+use crate::{Applied, ConnId, Input, Now, Output, Role, Watch, reply};
 
 /// What the pipeline needs to know. `Default` is Java's default.
 #[derive(Debug, Clone)]
@@ -105,6 +105,8 @@ pub struct PipelineStats {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) entry: LogEntry,
+    /// Where its nodes are in the tree, as far as that is known.
+    pub(crate) places: Places,
     /// Who gets the reply; nobody here for the server's own requests, for those
     /// of learners, and on a learner, where the session's line tells.
     pub(crate) asker: Option<ConnId>,
@@ -422,7 +424,7 @@ impl Pipeline {
         let h = f.entry.header;
         // Whoever gets the outputs counts their watches only then.
         effects.uncounted = self.watched;
-        let result = tree.apply(&f.entry, effects);
+        let result = tree.apply_at(&f.entry, &f.places, effects);
         self.stats.applied += 1;
         self.outputs.extend(effects.fired.drain(..).map(Output::Event));
         let asked = match &mut self.state {
@@ -455,7 +457,7 @@ impl Pipeline {
             Txn::CloseSession { .. } => self.session_closed(asked, &h),
             _ => {
                 if let Some(asked) = asked {
-                    self.answer(asked, &h, result, tree);
+                    self.answer(asked, f.entry, result, tree);
                 }
             }
         }
@@ -472,8 +474,9 @@ impl Pipeline {
         }
     }
 
-    fn answer(&mut self, asked: Asked, h: &TxnHeader, mut result: TxnResult, tree: &Tree) {
+    fn answer(&mut self, asked: Asked, entry: LogEntry, mut result: TxnResult, tree: &Tree) {
         let Asked { conn, op, refused } = asked;
+        let h = &entry.header;
         if h.op == OpCode::Error {
             match op {
                 // Else a client that has gone elsewhere could take it for an
@@ -492,10 +495,9 @@ impl Pipeline {
         if op == OpCode::Reconfig && result.err == ErrorCode::Ok {
             let config = tree.get(path::CONFIG).and_then(|n| n.data());
             reply::reconfigured(&mut self.buffer, h.cxid, h.zxid, config, &result);
-        } else {
-            reply::applied(&mut self.buffer, h.cxid, h.zxid, op, &result);
+            return self.reply(conn, Vec::new(), false);
         }
-        self.reply(conn, Vec::new(), false);
+        self.outputs.push(Output::Applied(Box::new(Applied { conn, op, entry, result })));
     }
 
     fn session_created(&mut self, now: Now, asked: Option<Asked>, session: SessionId, timeout: i32) {

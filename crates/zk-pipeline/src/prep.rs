@@ -14,7 +14,7 @@ use zk_proto::client::{CreateMode, CreateRequest, WriteRequest};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
 use zk_proto::{Acl, AuthId, ErrorCode, OpCode, Perms, SessionId, StatPersisted, Xid, Zxid, path};
 use zk_tree::owner::{self, OwnerKind};
-use zk_tree::{AclList, Node, NodeContents, Tree};
+use zk_tree::{AclList, Node, NodeId, Places, Tree};
 
 use crate::overlay::{Change, Overlay, Path, Pending, Spot};
 use crate::reconfig::{Ensemble, Reconfig};
@@ -141,7 +141,7 @@ impl RequestError {
 }
 
 /// Where a path is in the overlay, and what the tree has there, if nothing in flight has changed it.
-type At<'t> = (Spot, Option<NodeContents<'t>>);
+type At<'t> = (Spot, Option<Node<'t>>);
 
 /// Prepares transactions in order.
 #[derive(Debug)]
@@ -152,6 +152,8 @@ pub struct Prep {
     /// What the tree's digest will be.
     digest: u64,
     last: Zxid,
+    /// The node in the tree that the part which is being prepared changes.
+    changes: Option<NodeId>,
     /// How the ensemble stands. `None`: there is none.
     ensemble: Option<Arc<dyn Ensemble>>,
     /// The reconfiguration in flight.
@@ -173,6 +175,17 @@ pub enum Ephemerals {
     Unknown,
 }
 
+/// A transaction that is ready for the log.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What is logged.
+    pub entry: LogEntry,
+    /// Where its nodes are in the tree, for [`Tree::apply_at`].
+    pub places: Places,
+    /// Why it is an error.
+    pub error: Option<RequestError>,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
@@ -191,12 +204,13 @@ struct View<'p, 't> {
     tree: &'t Tree,
     path: &'p str,
     spot: Spot,
+    id: Option<NodeId>,
     stat: StatPersisted,
     children: usize,
     acl: &'p AclList,
     pending: Option<&'p Pending>,
-    /// As it is in the tree, if nothing in flight changes it.
-    node: Option<NodeContents<'t>>,
+    /// As it is in the tree, if nothing in flight changes it, with its data.
+    node: Option<(Node<'t>, Option<&'t [u8]>)>,
 }
 
 impl<'p, 't: 'p> View<'p, 't> {
@@ -204,8 +218,15 @@ impl<'p, 't: 'p> View<'p, 't> {
         if let Some(data) = self.pending.and_then(|p| p.data.as_ref()) {
             return data.as_deref();
         }
-        let node = self.node.or_else(|| self.tree.get(self.path).map(Node::contents));
+        if let Some((_, data)) = self.node {
+            return data;
+        }
+        let node = self.tree.get(self.path);
         node.expect("a node in flight that is not in the tree has its own data").data()
+    }
+
+    fn at(&self) -> At<'t> {
+        (self.spot, self.node.map(|(node, _)| node))
     }
 
     /// What is in flight of it, if something is.
@@ -222,6 +243,7 @@ impl Prep {
             overlay: Overlay::default(),
             digest: tree.digest(),
             last,
+            changes: None,
             ensemble: None,
             reconfig: None,
             over_quota: Vec::new(),
@@ -251,7 +273,7 @@ impl Prep {
         tree: &Tree,
         who: Asker<'_>,
         request: Result<WriteRequest, RequestError>,
-    ) -> (LogEntry, Option<RequestError>) {
+    ) -> Prepared {
         // A stand-alone server has no leader to elect: the counter runs over
         // into the epoch, as in Java.
         self.last = Zxid(self.last.0 + 1);
@@ -260,20 +282,22 @@ impl Prep {
             TxnHeader { session: who.session, cxid: who.cxid, zxid: self.last, time: now.wall, op };
         self.overlay.begin();
         let before = self.digest;
-        let done = request.and_then(|request| self.request(tree, who, &header, request));
+        let mut places = Places::default();
+        let done = request.and_then(|request| self.request(tree, who, &header, request, &mut places));
         match done {
             Ok(txn) => {
                 // Behind a record of no bytes a digest would be read as the record.
                 let bare = matches!(txn, Txn::CloseSession { paths: None });
                 let digest = (self.config.digest && !bare)
                     .then_some(TxnDigest { version: TxnDigest::VERSION, tree: self.digest });
-                (LogEntry { header, txn, digest }, None)
+                Prepared { entry: LogEntry { header, txn, digest }, places, error: None }
             }
             Err(e) => {
                 self.note_quota(&e);
                 self.roll_back(before);
                 header.op = OpCode::Error;
-                (LogEntry { header, txn: Txn::Error { err: e.code().to_i32() }, digest: None }, Some(e))
+                let entry = LogEntry { header, txn: Txn::Error { err: e.code().to_i32() }, digest: None };
+                Prepared { entry, places: Places::default(), error: Some(e) }
             }
         }
     }
@@ -289,12 +313,13 @@ impl Prep {
         who: Asker<'_>,
         h: &TxnHeader,
         request: WriteRequest,
+        places: &mut Places,
     ) -> Result<Txn, RequestError> {
         match request {
             WriteRequest::CreateSession { timeout } => Ok(Txn::CreateSession { timeout }),
             WriteRequest::CloseSession => Ok(self.close_session(tree, who.session, h)),
             WriteRequest::DeleteContainer { path } => self.delete_container(tree, h, path),
-            WriteRequest::Multi(ops) => self.multi(tree, who, h, ops),
+            WriteRequest::Multi(ops) => self.multi(tree, who, h, ops, places),
             WriteRequest::SetAcl { path, acl, version } => {
                 let path = valid(path)?;
                 let list = self.fix_up(&path, acl.as_deref(), who)?;
@@ -304,8 +329,8 @@ impl Prep {
                 let stat = StatPersisted { aversion: version, ..view.stat };
                 let digest = self.digest_of(&path, view.data(), &stat);
                 let acl = AclList::new(list.clone());
-                let (children, data, at) = (view.children, view.changed_data(), (view.spot, view.node));
-                self.put(path.clone(), h.zxid, at, Pending { stat, children, acl, data, digest });
+                let (id, children, data, at) = (view.id, view.children, view.changed_data(), view.at());
+                self.put(path.clone(), h.zxid, at, Pending { id, stat, children, acl, data, digest });
                 Ok(Txn::SetAcl { path, acl: Some(list), version })
             }
             WriteRequest::Reconfig { joining, leaving, members, base } => {
@@ -313,7 +338,13 @@ impl Prep {
                 let request = Reconfig { joining, leaving, members: members.as_deref(), base };
                 self.reconfig(tree, who, h, &request)
             }
-            other => self.part(tree, who, h, other),
+            other => {
+                let txn = self.part(tree, who, h, other)?;
+                if let Some(node) = self.changes.take() {
+                    places.note(0, node);
+                }
+                Ok(txn)
+            }
         }
     }
 
@@ -341,8 +372,8 @@ impl Prep {
         let version = -1;
         let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
         let digest = self.digest_of(path, data.as_deref(), &stat);
-        let (acl, at) = (view.acl.clone(), (view.spot, view.node));
-        let pending = Pending { stat, children: view.children, acl, data: Some(data.clone()), digest };
+        let (id, acl, at) = (view.id, view.acl.clone(), view.at());
+        let pending = Pending { id, stat, children: view.children, acl, data: Some(data.clone()), digest };
         self.put(path, h.zxid, at, pending);
         self.reconfig = Some(h.zxid);
         Ok(Txn::SetData { path: path.into(), data, version })
@@ -367,9 +398,10 @@ impl Prep {
                 let version = next_version(&path, view.stat.version, version)?;
                 let stat = StatPersisted { version, mtime: h.time, mzxid: h.zxid.0, ..view.stat };
                 let digest = self.digest_of(&path, data.as_deref(), &stat);
-                let (children, acl, at) = (view.children, view.acl.clone(), (view.spot, view.node));
-                let pending = Pending { stat, children, acl, data: Some(data.clone()), digest };
+                let (id, children, acl, at) = (view.id, view.children, view.acl.clone(), view.at());
+                let pending = Pending { id, stat, children, acl, data: Some(data.clone()), digest };
                 self.put(path.clone(), h.zxid, at, pending);
+                self.changes = id;
                 Ok(Txn::SetData { path, data, version })
             }
             WriteRequest::Check { path, version } => {
@@ -456,7 +488,8 @@ impl Prep {
         let list = AclList::new(acl.clone());
         // What is not to be seen is in the tree only if it was deleted in flight, which is found there.
         let at = (self.overlay.spot(&full), None);
-        self.put(full.clone(), h.zxid, at, Pending { stat, children: 0, acl: list, data, digest });
+        let pending = Pending { id: None, stat, children: 0, acl: list, data, digest };
+        self.put(full.clone(), h.zxid, at, pending);
         Ok(Txn::Create(CreateTxn {
             path: full,
             data: c.data,
@@ -522,6 +555,7 @@ impl Prep {
         who: Asker<'_>,
         h: &TxnHeader,
         ops: Vec<WriteRequest>,
+        places: &mut Places,
     ) -> Result<Txn, RequestError> {
         let before = self.digest;
         let mut subs = Vec::with_capacity(ops.len());
@@ -530,7 +564,12 @@ impl Prep {
             let op = request.op();
             let done = if failed { Err(RequestError::EarlierPart) } else { self.part(tree, who, h, request) };
             match done {
-                Ok(txn) => subs.push(SubTxn { op, txn }),
+                Ok(txn) => {
+                    if let Some(node) = self.changes.take() {
+                        places.note(subs.len(), node);
+                    }
+                    subs.push(SubTxn { op, txn });
+                }
                 // Java stumbles over a null path outside of its own errors, and
                 // the whole multi fails.
                 Err(e @ RequestError::NullPath) => return Err(e),
@@ -579,43 +618,46 @@ impl Prep {
             let children = parent.children.saturating_sub(1);
             self.change_stat(tree, parent_path, zxid, stat, children);
         }
-        let at = (self.overlay.spot(node.as_ref()), tree.get(node.as_ref()).map(Node::contents));
+        let at = (self.overlay.spot(node.as_ref()), tree.get(node.as_ref()));
         self.record(node, at, Change { zxid, node: None });
     }
 
     /// The node as it will be.
+    #[inline]
     fn view<'p, 't: 'p>(&'p self, tree: &'t Tree, path: &'p str) -> Result<View<'p, 't>, RequestError> {
         let no_node = || RequestError::NoNode(path.to_owned());
         let path = if path.is_empty() { "/" } else { path };
         let spot = self.overlay.spot(path);
         if let Some(change) = self.overlay.at(spot) {
             let p = change.node.as_ref().ok_or_else(no_node)?;
-            let (stat, children, acl) = (p.stat, p.children, &p.acl);
-            return Ok(View { tree, path, spot, stat, children, acl, pending: Some(p), node: None });
+            let (id, stat, children, acl) = (p.id, p.stat, p.children, &p.acl);
+            return Ok(View { tree, path, spot, id, stat, children, acl, pending: Some(p), node: None });
         }
         let node = tree.get(path).ok_or_else(no_node)?;
         let (is, children) = (node.contents(), node.num_children());
-        let (stat, acl) = (*is.stat(), is.acl());
-        Ok(View { tree, path, spot, stat, children, acl, pending: None, node: Some(is) })
+        let (id, stat, acl) = (Some(node.id()), *is.stat(), is.acl());
+        Ok(View { tree, path, spot, id, stat, children, acl, pending: None, node: Some((node, is.data())) })
     }
 
     fn change_stat(&mut self, tree: &Tree, path: &str, zxid: Zxid, stat: StatPersisted, children: usize) {
         let Ok(view) = self.view(tree, path) else { return };
         let digest = self.digest_of(path, view.data(), &stat);
-        let (acl, data, at) = (view.acl.clone(), view.changed_data(), (view.spot, view.node));
-        self.put(path, zxid, at, Pending { stat, children, acl, data, digest });
+        let (id, acl, data, at) = (view.id, view.acl.clone(), view.changed_data(), view.at());
+        self.put(path, zxid, at, Pending { id, stat, children, acl, data, digest });
     }
 
+    #[inline]
     fn put(&mut self, path: impl Path, zxid: Zxid, at: At<'_>, will: Pending) {
         self.record(path, at, Change { zxid, node: Some(will) });
     }
 
     /// Takes a change into the overlay and into the digest.
+    #[inline]
     fn record(&mut self, path: impl Path, (spot, is): At<'_>, change: Change) {
         let counts = self.config.digest && zk_tree::counts_in_digest(path.as_ref());
         let digest = change.node.as_ref().map_or(0, |p| p.digest);
         let was = match self.overlay.at(spot) {
-            None if counts => is.map_or(0, |is| is.digest(path.as_ref())),
+            None if counts => is.map_or(0, |is| is.digest_at(path.as_ref())),
             _ => 0,
         };
         let old = self.overlay.put(spot, path, change).unwrap_or(was);

@@ -38,7 +38,7 @@ mod tests {
     use zk_tree::{Tree, TreeOptions};
 
     use super::*;
-    use crate::prep::{Asker, Ephemerals, Prep};
+    use crate::prep::{Asker, Ephemerals, Prep, Prepared};
     use crate::{AuthPolicy, Now, PipelineConfig};
 
     #[derive(Debug)]
@@ -58,7 +58,7 @@ mod tests {
         let request = WriteRequest::Reconfig { joining: None, leaving, members: None, base: -1 };
         let who = Asker { session: SessionId(7), cxid: Xid(1), ids, ephemerals: Ephemerals::Allowed };
         let before = prep.last_zxid();
-        let (entry, error) = prep.prepare(Now { mono: 0, wall: 5 }, tree, who, Ok(request));
+        let Prepared { entry, error, .. } = prep.prepare(Now { mono: 0, wall: 5 }, tree, who, Ok(request));
         assert_eq!(Some(entry.header.zxid), before.next());
         assert_eq!(entry.header.op, if error.is_some() { OpCode::Error } else { OpCode::Reconfig });
         error.map_or(Ok(entry.txn), |e| Err(e.code()))

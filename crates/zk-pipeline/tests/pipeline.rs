@@ -61,6 +61,11 @@ impl Host {
                         self.told.push(format!("{} closed", conn.0));
                     }
                 }
+                Output::Applied(applied) => {
+                    let mut frames = BytesMut::new();
+                    applied.encode(&mut frames);
+                    self.told.push(format!("{} {}", applied.conn.0, show(&frames)));
+                }
                 Output::WatchQuery { conn, xid, path, .. } => {
                     self.told.push(format!("{} query {xid} {path}", conn.0));
                 }

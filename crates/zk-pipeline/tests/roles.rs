@@ -45,6 +45,13 @@ enum Told {
     Close,
 }
 
+/// What a frame says.
+fn told_of(frame: &[u8], close: bool) -> Told {
+    let mut r = Reader::new(&frame[4..]);
+    let h = ReplyHeader::read(&mut r).unwrap();
+    Told::Reply { xid: h.xid.0, err: h.err, body: r.rest().to_vec(), close }
+}
+
 struct Cluster {
     members: Vec<Member>,
     leader: usize,
@@ -156,11 +163,11 @@ impl Cluster {
                     Output::Event(_) => continue,
                     Output::Session { conn, session, .. } => (conn, Told::Session(session)),
                     Output::Refused { conn } => (conn, Told::Refused),
-                    Output::Reply { conn, frames, close, .. } => {
-                        let mut r = Reader::new(&frames[4..]);
-                        let h = ReplyHeader::read(&mut r).unwrap();
-                        let body = r.rest().to_vec();
-                        (conn, Told::Reply { xid: h.xid.0, err: h.err, body, close })
+                    Output::Reply { conn, frames, close, .. } => (conn, told_of(&frames, close)),
+                    Output::Applied(applied) => {
+                        let mut frames = BytesMut::new();
+                        applied.encode(&mut frames);
+                        (applied.conn, told_of(&frames, false))
                     }
                     Output::Close { conn } => (conn, Told::Close),
                     Output::WatchQuery { .. } => unreachable!(),

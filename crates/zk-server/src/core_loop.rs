@@ -854,6 +854,7 @@ impl Core {
     fn route(&mut self, output: zk_pipeline::Output) {
         use zk_pipeline::Output as P;
         let conn = match &output {
+            P::Applied(applied) => applied.conn,
             P::Event(fired) => {
                 for (worker, out) in self.shared.workers.iter().zip(&mut self.for_workers) {
                     if worker.interest.wants(fired) {

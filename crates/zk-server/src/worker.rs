@@ -139,8 +139,8 @@ pub struct Worker {
     /// New connections in the order of their coming, until they must have a session.
     sessionless: RefCell<VecDeque<(u64, ConnId)>>,
     accepted: Notify,
-    /// Since it was looked at for [`Quiet`].
-    turns: Cell<u32>,
+    /// What was done since [`Quiet`] was asked: turns, and requests for the core.
+    work: Cell<u32>,
     /// When a slow request was last logged, and how many were not since.
     slow: Cell<(u64, u64)>,
     /// The same of a long list of children.
@@ -188,7 +188,7 @@ impl Worker {
             totals: Cell::default(),
             sessionless: RefCell::default(),
             accepted: Notify::new(),
-            turns: Cell::new(0),
+            work: Cell::new(0),
             slow: Cell::default(),
             large_list: Cell::default(),
             stop: Cell::new(false),
@@ -336,6 +336,19 @@ impl Worker {
                 c.answered(&mut i, &frames, micros);
                 i.out.extend_from_slice(&frames);
                 i.closing |= close;
+                drop(i);
+                self.mark(&c);
+            }
+            Output::Applied(applied) => {
+                let Some(c) = self.conn(applied.conn) else {
+                    return self.count(|t| t.stale_replies += 1);
+                };
+                let mut i = c.inner.borrow_mut();
+                let mut out = std::mem::take(&mut i.out);
+                let start = out.len();
+                applied.encode(&mut out);
+                c.answered(&mut i, &out[start..], micros);
+                i.out = out;
                 drop(i);
                 self.mark(&c);
             }
@@ -497,7 +510,8 @@ impl Worker {
     /// Hands the core what was collected for it and writes to the sockets.
     /// Not to be called under the tree's lock.
     pub fn after_turn(&self) {
-        self.turns.set(self.turns.get().saturating_add(1));
+        let requests = u32::try_from(self.to_core.borrow().len()).unwrap_or(u32::MAX);
+        self.work.set(self.work.get().saturating_add(1).saturating_add(requests));
         self.flush_to_core();
         let mut dirty = self.dirty.take();
         for conn in dirty.drain(..) {
@@ -575,7 +589,7 @@ impl Worker {
         let mut quiet = Quiet::default();
         loop {
             tokio::time::sleep(quiet::EVERY).await;
-            if quiet.is_due(self.turns.take()) {
+            if quiet.is_due(self.work.take()) {
                 zk_memory::give_back();
             }
         }

@@ -1340,6 +1340,14 @@ impl Member {
                     self.close(w, at);
                 }
             }
+            P::Applied(applied) => {
+                let at = place(applied.conn);
+                let Some(served) = live.conns.get_mut(&at) else { return };
+                served.pending = served.pending.saturating_sub(1);
+                let mut frames = BytesMut::new();
+                applied.encode(&mut frames);
+                w.to_client(at, from, ToClient::Frames(frames.freeze()));
+            }
             P::Close { conn } => {
                 if live.conns.contains_key(&place(conn)) {
                     self.close(w, place(conn));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashSet;
+use smallvec::SmallVec;
 use zk_proto::client::EventType;
 use zk_proto::path::{CONFIG, split};
 use zk_proto::txn::{CreateTxn, LogEntry, SubTxn, Txn, TxnDigest, TxnHeader};
@@ -126,6 +127,25 @@ impl TxnResult {
     }
 }
 
+/// Numbers of the nodes that a transaction's parts change, as far as who prepared it has seen them: those need not be
+/// looked up again. Each is looked at before it is believed. A transaction that is no multi is one part.
+#[derive(Debug, Default)]
+pub struct Places {
+    parts: SmallVec<[Option<NodeId>; 1]>,
+}
+
+impl Places {
+    /// The node that the part of this number changes; parts come in order, and some may be left out.
+    pub fn note(&mut self, part: usize, node: NodeId) {
+        self.parts.resize(part, None);
+        self.parts.push(Some(node));
+    }
+
+    fn of(&self, part: usize) -> Option<NodeId> {
+        self.parts.get(part).copied().flatten()
+    }
+}
+
 /// A node after a change of its data.
 struct Changed {
     stat: StatPersisted,
@@ -139,7 +159,16 @@ impl Tree {
     /// already (a log is replayed over a fuzzy snapshot): the state after all
     /// of them is the same.
     pub fn apply(&mut self, entry: &LogEntry, effects: &mut Effects) -> TxnResult {
-        let result = self.apply_txn(&entry.header, entry.header.op, &entry.txn, effects);
+        self.apply_at(entry, &Places::default(), effects)
+    }
+
+    /// The same for who has seen the nodes before.
+    pub fn apply_at(&mut self, entry: &LogEntry, places: &Places, effects: &mut Effects) -> TxnResult {
+        let mut result = TxnResult::new(entry.header.op, ErrorCode::Ok);
+        match &entry.txn {
+            Txn::Multi(parts) => self.apply_multi(&entry.header, parts, places, effects, &mut result),
+            txn => self.apply_txn(&entry.header, txn, places.of(0), effects, &mut result),
+        }
         let zxid = entry.header.zxid;
         self.last_zxid = self.last_zxid.max(zxid);
         self.settle(entry.digest.as_ref());
@@ -195,8 +224,16 @@ impl Tree {
         self.digest_mismatches += 1;
     }
 
-    fn apply_txn(&mut self, header: &TxnHeader, op: OpCode, txn: &Txn, fx: &mut Effects) -> TxnResult {
-        let mut result = TxnResult::new(op, ErrorCode::Ok);
+    /// All but a multi. The result says what it is.
+    fn apply_txn(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn,
+        place: Option<NodeId>,
+        fx: &mut Effects,
+        result: &mut TxnResult,
+    ) {
+        let op = result.op;
         let done = match txn {
             Txn::Create(create) => {
                 result.path = Some(create.path.clone());
@@ -205,7 +242,7 @@ impl Tree {
             }
             Txn::Delete { path } => self.delete(path, header.zxid, fx).map(|()| None),
             Txn::SetData { path, data, version } => {
-                self.set_data(header, path, data.as_deref(), *version, fx).map(Some)
+                self.set_data(header, path, place, data.as_deref(), *version, fx).map(Some)
             }
             Txn::SetAcl { path, acl, version } => self.set_acl(path, acl.as_deref(), *version, fx).map(Some),
             Txn::Check { .. } => Ok(None),
@@ -219,37 +256,46 @@ impl Tree {
                 self.close_session(header, paths.as_deref().unwrap_or_default(), fx);
                 Ok(None)
             }
-            Txn::Multi(parts) => {
-                result.multi = self.apply_multi(header, parts, fx);
-                match result.multi.iter().find(|r| r.err != ErrorCode::Ok) {
-                    Some(failed) => Err(failed.err),
-                    None => Ok(None),
-                }
-            }
+            Txn::Multi(_) => unreachable!("a multi holds no multi: the reader refuses it"),
         };
         match done {
             Ok(stat) => result.stat = stat,
             Err(code) => result.err = code,
         }
-        result
     }
 
     /// One error among the parts means that nothing happens: the good parts
     /// before it are in the log all the same.
-    fn apply_multi(&mut self, header: &TxnHeader, parts: &[SubTxn], fx: &mut Effects) -> Vec<TxnResult> {
+    fn apply_multi(
+        &mut self,
+        header: &TxnHeader,
+        parts: &[SubTxn],
+        places: &Places,
+        fx: &mut Effects,
+        result: &mut TxnResult,
+    ) {
         let failed = parts.iter().any(|p| p.op == OpCode::Error);
         let mut after_failure = false;
-        let one = |part: &SubTxn| match &part.txn {
-            Txn::Error { err } => {
-                after_failure = true;
-                TxnResult::new(OpCode::Error, code_of(*err))
+        result.multi.reserve_exact(parts.len());
+        for (n, part) in parts.iter().enumerate() {
+            let (op, err) = match &part.txn {
+                Txn::Error { err } => {
+                    after_failure = true;
+                    (OpCode::Error, code_of(*err))
+                }
+                _ if failed && after_failure => (OpCode::Error, ErrorCode::RuntimeInconsistency),
+                _ if failed => (OpCode::Error, ErrorCode::Ok),
+                _ => (part.op, ErrorCode::Ok),
+            };
+            // Written where it stays: it is large.
+            result.multi.push(TxnResult::new(op, err));
+            if !failed && let Some(result) = result.multi.last_mut() {
+                self.apply_txn(header, &part.txn, places.of(n), fx, result);
             }
-            _ if failed && after_failure => TxnResult::new(OpCode::Error, ErrorCode::RuntimeInconsistency),
-            _ if failed => TxnResult::new(OpCode::Error, ErrorCode::Ok),
-            // A multi holds no multi and no session: the reader refuses it.
-            txn => self.apply_txn(header, part.op, txn, fx),
-        };
-        parts.iter().map(one).collect()
+        }
+        if let Some(failed) = result.multi.iter().find(|r| r.err != ErrorCode::Ok) {
+            result.err = failed.err;
+        }
     }
 
     /// ref: DataTree.createNode.
@@ -383,11 +429,13 @@ impl Tree {
         &mut self,
         h: &TxnHeader,
         path: &Arc<str>,
+        place: Option<NodeId>,
         data: Option<&[u8]>,
         version: i32,
         fx: &mut Effects,
     ) -> Result<Stat, ErrorCode> {
-        let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
+        let known = place.filter(|id| self.store.is_node_at(*id, path));
+        let id = known.or_else(|| self.store.find(path)).ok_or(ErrorCode::NoNode)?;
         let path = &*shown(path);
         let change = |stat: &mut StatPersisted| {
             stat.mtime = h.time;

@@ -44,7 +44,7 @@ mod tree;
 pub mod watch;
 
 pub use acl::{AclList, OPEN_ID, is_open};
-pub use apply::{Effects, Fired, Touched, TxnResult};
+pub use apply::{Effects, Fired, Places, Touched, TxnResult};
 pub use digest::{counts_in_digest, digest_part, node_digest};
 pub use load::{LoadError, Loader};
 pub use quota::{Quota, QuotaLimits, QuotaUsed};

@@ -319,10 +319,14 @@ impl Tree {
     /// Before the node is removed.
     pub(crate) fn digest_sub(&mut self, id: NodeId, path: &str) {
         if self.is_digested(path) {
-            let part = self.recent.get(id).unwrap_or_else(|| self.store.contents(id).digest(path));
+            let part = self.digest_part_at(id, path);
             self.digest = self.digest.wrapping_sub(part.into());
             self.recent.forget(id);
         }
+    }
+
+    fn digest_part_at(&self, id: NodeId, path: &str) -> u32 {
+        self.recent.get(id).unwrap_or_else(|| self.store.contents(id).digest(path))
     }
 
     /// The node's digest was `old` and is `new`.
@@ -449,7 +453,6 @@ pub(crate) fn utf16_len(text: &str) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct NodeContents<'t> {
     tree: &'t Tree,
-    id: NodeId,
     contents: Contents<'t>,
 }
 
@@ -467,11 +470,6 @@ impl<'t> NodeContents<'t> {
     /// Its access control list.
     pub fn acl(&self) -> &'t AclList {
         self.tree.acls.get(self.contents.acl).expect("lists of nodes are in the cache")
-    }
-
-    /// Its part of the tree's digest, were it to count, if this is its path. ref: DigestCalculator.
-    pub fn digest(&self, path: &str) -> u32 {
-        self.tree.recent.get(self.id).unwrap_or_else(|| self.contents.digest(path))
     }
 }
 
@@ -506,7 +504,7 @@ impl<'t> Node<'t> {
 
     /// What it has besides its place, read at once.
     pub fn contents(self) -> NodeContents<'t> {
-        NodeContents { tree: self.tree, id: self.id, contents: self.tree.store.contents(self.id) }
+        NodeContents { tree: self.tree, contents: self.tree.store.contents(self.id) }
     }
 
     /// What is kept of it.
@@ -572,6 +570,11 @@ impl<'t> Node<'t> {
     /// Its part of the tree's digest, were it to count. ref: DigestCalculator.
     pub fn digest(self) -> u32 {
         self.tree.store.contents(self.id).digest(&self.path())
+    }
+
+    /// The same where its path is known: not summed up if it changed lately.
+    pub fn digest_at(self, path: &str) -> u32 {
+        self.tree.digest_part_at(self.id, path)
     }
 
     /// Whether it ends with a session; such a node has no children.

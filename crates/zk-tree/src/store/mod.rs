@@ -269,6 +269,11 @@ impl Store {
         id.0 < self.ids.used && self.ids.get(id) != NOWHERE
     }
 
+    /// Whether the node of this id is the one at a path. Of the root it is not said.
+    pub fn is_node_at(&self, id: NodeId, path: &str) -> bool {
+        id != ROOT && self.has(id) && self.is_at(self.record(id), path.as_bytes())
+    }
+
     /// Whether the names from a record up to the root are these.
     fn is_at<'a>(&'a self, mut record: &'a [u8], path: &[u8]) -> bool {
         let mut rest = path;
@@ -564,5 +569,19 @@ mod tests {
         }
         assert!(!s.is_at(record("/b"), b"/a/b"));
         s.check();
+    }
+
+    #[test]
+    fn a_number_is_of_one_path() {
+        let mut s = store();
+        let (a, b) = (add(&mut s, "/a"), add(&mut s, "/a/b"));
+        assert!(s.is_node_at(b, "/a/b") && !s.is_node_at(b, "/a") && !s.is_node_at(a, "/a/b"));
+        s.remove(b);
+        assert!(!s.is_node_at(b, "/a/b"));
+        assert_eq!(add(&mut s, "/b"), b);
+        assert!(s.is_node_at(b, "/b") && !s.is_node_at(b, "/a/b"));
+        for other in [ROOT, NodeId(9), NodeId(u32::MAX)] {
+            assert!(!s.is_node_at(other, "/") && !s.is_node_at(other, ""), "{other:?}");
+        }
     }
 }

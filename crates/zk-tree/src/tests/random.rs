@@ -9,7 +9,7 @@ use zk_proto::{Acl, ErrorCode, OpCode, Perms, SessionId, Xid, Zxid};
 
 use super::model::Model;
 use super::{Dump, check_sums, digest_of, dump, round_trip};
-use crate::{Effects, Touched, Tree, TreeOptions};
+use crate::{Effects, NodeId, Places, Touched, Tree, TreeOptions};
 
 /// What a client may ask for; what comes of it depends on the state.
 #[derive(Debug, Clone)]
@@ -254,6 +254,34 @@ fn check_touched(before: &Dump, after: &Dump, touched: &Touched) {
     }
 }
 
+/// Where nodes are, or where others are, or where there is none.
+fn places(tree: &Tree, entry: &LogEntry, guesses: &[u32]) -> Places {
+    let paths: Vec<&str> = match &entry.txn {
+        Txn::Multi(parts) => parts.iter().map(|p| path_of(&p.txn)).collect(),
+        txn => vec![path_of(txn)],
+    };
+    let mut places = Places::default();
+    for (n, (path, guess)) in paths.into_iter().zip(guesses.iter().cycle()).enumerate() {
+        match (guess, tree.get(path)) {
+            (0..4, Some(node)) => places.note(n, node.id()),
+            (4..8, _) => {}
+            (guess, _) => places.note(n, NodeId(guess % 12)),
+        }
+    }
+    places
+}
+
+fn path_of(txn: &Txn) -> &str {
+    match txn {
+        Txn::Create(c) => &c.path,
+        Txn::Delete { path }
+        | Txn::SetData { path, .. }
+        | Txn::SetAcl { path, .. }
+        | Txn::Check { path, .. } => path,
+        _ => "",
+    }
+}
+
 fn replay(tree: &mut Tree, log: &[LogEntry]) {
     let mut fx = Effects::default();
     for entry in log {
@@ -298,7 +326,10 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn the_tree_is_the_model(requests in proptest::collection::vec(request(), 1..60)) {
+    fn the_tree_is_the_model(
+        requests in proptest::collection::vec(request(), 1..60),
+        guesses in proptest::collection::vec(0..20_u32, 1..20),
+    ) {
         let mut leader = Leader::new();
         for (session, ops) in &requests {
             leader.request(*session, ops);
@@ -307,7 +338,8 @@ proptest! {
         let mut fx = Effects::default();
         for (at, entry) in leader.log.iter().enumerate() {
             fx.clear();
-            let result = tree.apply(entry, &mut fx);
+            let places = places(&tree, entry, &guesses[at % guesses.len()..]);
+            let result = tree.apply_at(entry, &places, &mut fx);
             let mut model = leader.states[at].clone();
             prop_assert_eq!(result.err, model.apply(entry));
             let state = dump(&tree);
