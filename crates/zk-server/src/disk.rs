@@ -280,7 +280,7 @@ impl MirrorHandle {
     /// Whether to keep `touched` for later, since the mirror would not write it now. The control channel
     /// is told when it would.
     pub fn keeps(&self, touched: &Touched) -> bool {
-        touched.paths.len() < limits::MIRROR_PATHS && self.pace.holds()
+        touched.len() < limits::MIRROR_PATHS && self.pace.holds()
     }
 
     /// What to write after a slice. To be called under the tree's lock.
@@ -510,7 +510,8 @@ mod tests {
             let _ = wait.recv();
             taken();
         });
-        let touched = Touched { paths: ["/".into()].into_iter().collect(), ..Touched::default() };
+        let nodes = [tree.root().id()].into_iter().collect();
+        let touched = Touched { nodes, ..Touched::default() };
         let mut batches = 0;
         while handle.has_room() {
             handle.write(handle.encode(&tree, &touched));

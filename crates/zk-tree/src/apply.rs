@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast;
 use foldhash::quality::RandomState;
 use hashbrown::HashSet;
 use smallvec::SmallVec;
@@ -42,18 +43,27 @@ impl Effects {
     pub fn clear(&mut self) {
         self.fired.clear();
         self.ended.clear();
-        self.touched.paths.clear();
+        self.touched.nodes.clear();
+        self.touched.gone.clear();
         self.touched.acls.clear();
         self.touched.sessions.clear();
     }
 
-    fn touch(&mut self, path: &Arc<str>) {
-        self.touched.paths.get_or_insert_with(path, Arc::clone);
+    fn touch(&mut self, node: NodeId) {
+        self.touched.nodes.insert(node);
     }
 
     fn fire(&mut self, event: EventType, path: &Arc<str>, node: NodeId, zxid: Zxid, acl: &AclList) {
         if self.is_wanted(event, path, node) {
             self.fired.push(Fired { event, path: path.clone(), node, zxid, acl: acl.clone() });
+        }
+    }
+
+    /// A child of the node came or went. Its path is made only if somebody waits for that.
+    fn fire_children(&mut self, path: &str, node: NodeId, zxid: Zxid, acl: &AclList) {
+        let event = EventType::NodeChildrenChanged;
+        if self.is_wanted(event, path, node) {
+            self.fired.push(Fired { event, path: path.into(), node, zxid, acl: acl.clone() });
         }
     }
 
@@ -80,13 +90,16 @@ pub struct Fired {
     pub acl: AclList,
 }
 
-/// What changed, by name: the state itself is in the tree, and what is not
+/// What changed, by number and by name: the state itself is in the tree, and what is not
 /// there any more was removed. Counts of quotas, which every server keeps on
-/// its own, are not reported.
+/// its own, are not reported. It is of one tree: another one has other numbers.
 #[derive(Debug, Default)]
 pub struct Touched {
-    /// Nodes, the root as `/`.
-    pub paths: HashSet<Arc<str>, RandomState>,
+    /// Nodes that were there when they changed. Those that went since are in `gone`, and their number may be that of
+    /// another node that came.
+    pub nodes: HashSet<NodeId, fast::RandomState>,
+    /// Paths of nodes that were removed; there may be new ones.
+    pub gone: HashSet<Arc<str>, RandomState>,
     /// Ids of access control lists that came or went.
     pub acls: BTreeSet<i64>,
     /// Sessions that began or ended.
@@ -94,13 +107,29 @@ pub struct Touched {
 }
 
 impl Touched {
+    /// How many nodes, those that went among them.
+    pub fn len(&self) -> usize {
+        self.nodes.len() + self.gone.len()
+    }
+
+    /// Whether nothing changed, sessions and access control lists included.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0 && self.acls.is_empty() && self.sessions.is_empty()
+    }
+
+    /// Whether what is at a path of this tree changed, or was removed.
+    pub fn has(&self, tree: &Tree, path: &str) -> bool {
+        self.gone.contains(path) || tree.get(path).is_some_and(|node| self.nodes.contains(&node.id()))
+    }
+
     /// Takes over what `other` has, and leaves it empty.
     pub fn merge(&mut self, other: &mut Touched) {
-        if self.paths.is_empty() {
-            std::mem::swap(&mut self.paths, &mut other.paths);
+        if self.nodes.is_empty() {
+            std::mem::swap(&mut self.nodes, &mut other.nodes);
         } else {
-            self.paths.extend(other.paths.drain());
+            self.nodes.extend(other.nodes.drain());
         }
+        self.gone.extend(other.gone.drain());
         self.acls.append(&mut other.acls);
         self.sessions.append(&mut other.sessions);
     }
@@ -308,19 +337,18 @@ impl Tree {
     ) -> Result<Stat, ErrorCode> {
         let (parent_path, name) = split_checked(&c.path)?;
         let parent = self.store.find(parent_path).ok_or(ErrorCode::NoNode)?;
-        let parent_path: Arc<str> = parent_path.into();
         let path = &c.path;
         let zxid = h.zxid.0;
         if let Some(id) = self.store.find(path) {
             self.replace_acl(id, path, c.acl.as_deref(), None, fx);
-            self.raise_cversion(parent, &parent_path, c.parent_cversion, zxid, fx);
+            self.raise_cversion(parent, parent_path, c.parent_cversion, zxid, fx);
             return Err(ErrorCode::NodeExists);
         }
         let (acl, new_list) = self.acls.take(c.acl.as_deref());
         if new_list {
             fx.touched.acls.insert(acl);
         }
-        self.raise_cversion(parent, &parent_path, c.parent_cversion, zxid, fx);
+        self.raise_cversion(parent, parent_path, c.parent_cversion, zxid, fx);
         let owner = match op {
             OpCode::CreateContainer => owner::CONTAINER,
             OpCode::CreateTtl => owner::ttl(c.ttl),
@@ -345,10 +373,10 @@ impl Tree {
             None => {}
         }
         self.charge_quota(path, 1, len_of(c.data.as_deref()));
-        fx.touch(path);
-        fx.touch(&parent_path);
+        fx.touch(id);
+        fx.touch(parent);
         fx.fire(EventType::NodeCreated, path, id, h.zxid, self.node(id).acl());
-        fx.fire(EventType::NodeChildrenChanged, &parent_path, parent, h.zxid, self.node(parent).acl());
+        fx.fire_children(parent_path, parent, h.zxid, self.node(parent).acl());
         Ok(seen)
     }
 
@@ -357,14 +385,14 @@ impl Tree {
     ///
     /// differs: when the child exists Java does this for the oldest form of
     /// create only. It never goes down, so doing it for all is right as well.
-    fn raise_cversion(&mut self, id: NodeId, path: &Arc<str>, cversion: i32, zxid: i64, fx: &mut Effects) {
+    fn raise_cversion(&mut self, id: NodeId, path: &str, cversion: i32, zxid: i64, fx: &mut Effects) {
         let mut stat = self.store.stat(id);
         let cversion = if cversion == -1 { stat.cversion.wrapping_add(1) } else { cversion };
         if cversion > stat.cversion {
             stat.cversion = cversion;
             stat.pzxid = zxid;
             self.set_stat(id, path, &stat, self.store.acl(id));
-            fx.touch(path);
+            fx.touch(id);
         }
     }
 
@@ -372,20 +400,19 @@ impl Tree {
     fn delete(&mut self, path: &Arc<str>, zxid: Zxid, fx: &mut Effects) -> Result<(), ErrorCode> {
         let (parent_path, _) = split_checked(path)?;
         let parent = self.store.find(parent_path).ok_or(ErrorCode::NoNode)?;
-        let parent_path: Arc<str> = parent_path.into();
         // Even if the node is gone: the parent may be older than that.
         let mut stat = self.store.stat(parent);
         if zxid.0 > stat.pzxid {
             stat.pzxid = zxid.0;
-            self.set_stat(parent, &parent_path, &stat, self.store.acl(parent));
-            fx.touch(&parent_path);
+            self.set_stat(parent, parent_path, &stat, self.store.acl(parent));
+            fx.touch(parent);
         }
         let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
         let acl = self.node(id).acl().clone();
         self.remove_descendants(id, fx);
         self.remove_one(id, path, fx);
         fx.fire(EventType::NodeDeleted, path, id, zxid, &acl);
-        fx.fire(EventType::NodeChildrenChanged, &parent_path, parent, zxid, self.node(parent).acl());
+        fx.fire_children(parent_path, parent, zxid, self.node(parent).acl());
         Ok(())
     }
 
@@ -421,7 +448,7 @@ impl Tree {
             self.quotas.remove(prefix);
         }
         self.charge_quota(path, -1, -data_len);
-        fx.touch(path);
+        fx.touched.gone.get_or_insert_with(path, Arc::clone);
     }
 
     /// ref: DataTree.setData.
@@ -444,7 +471,7 @@ impl Tree {
         };
         let Changed { stat, acl, grown } = self.set_all(id, path, change, data);
         self.charge_quota(path, 0, grown);
-        fx.touch(path);
+        fx.touch(id);
         let acl = self.acls.get(acl).expect("lists of nodes are in the cache");
         fx.fire(EventType::NodeDataChanged, path, id, h.zxid, acl);
         Ok(self.shown(&stat, data, self.store.children(id).len()))
@@ -482,7 +509,7 @@ impl Tree {
         let mut stat = self.store.stat(id);
         stat.aversion = version.unwrap_or(stat.aversion);
         self.set_stat(id, path, &stat, new);
-        fx.touch(path);
+        fx.touch(id);
     }
 
     /// The listed nodes in their order, then what the session owns besides:
@@ -588,7 +615,7 @@ impl Tree {
         };
         self.set_all(id, CONFIG, change, Some(&text));
         let path: Arc<str> = CONFIG.into();
-        effects.touch(&path);
+        effects.touch(id);
         effects.fire(EventType::NodeDataChanged, &path, id, Zxid(version), self.node(id).acl());
     }
 }

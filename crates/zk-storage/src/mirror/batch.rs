@@ -69,12 +69,12 @@ impl MirrorBatch {
     /// touched thing.
     pub(super) fn encode(tree: &Tree, touched: &Touched) -> MirrorBatch {
         let mut batch = MirrorBatch { zxid: tree.last_zxid(), digest: tree.digest(), ..Default::default() };
-        batch.arena.reserve(touched.paths.len() * 128);
-        for path in &touched.paths {
-            match tree.get(path) {
-                Some(node) => batch.put_node(if path.is_empty() { "/" } else { path }, node),
-                None => batch.push(Table::Nodes, path.as_bytes(), |_| Value::Delete),
-            }
+        batch.arena.reserve(touched.len() * 128);
+        for node in touched.nodes.iter().filter_map(|id| tree.by_id(*id)) {
+            batch.put_node(&node.path(), node);
+        }
+        for path in touched.gone.iter().filter(|path| tree.get(path).is_none()) {
+            batch.push(Table::Nodes, path.as_bytes(), |_| Value::Delete);
         }
         for id in &touched.acls {
             batch.push(Table::Acls, &id.to_be_bytes(), |arena| match tree.acl_list(*id) {

@@ -48,7 +48,7 @@ fn the_mirror_waits_until_the_log_counts() {
     drop(s);
     let s = start(&member(dir.path())).unwrap();
     assert_eq!((s.report.replayed, s.recent.len()), (0, 20));
-    assert!(s.held_back.paths.is_empty() && s.held_back.sessions.is_empty());
+    assert!(s.held_back.is_empty());
 }
 
 #[test]
@@ -90,7 +90,8 @@ fn a_broken_mirror_stays_the_proof_of_what_is_lost() {
     let mut wrong = tree_after(&Writes::new(5).run(&mut Tree::new(TreeOptions::default()), 3));
     wrong.set_last_zxid(Zxid(50));
     // It opens, and its digest is not that of its content.
-    let touched = zk_tree::Touched { paths: ["/".into()].into_iter().collect(), ..Default::default() };
+    let nodes = [wrong.root().id()].into_iter().collect();
+    let touched = zk_tree::Touched { nodes, ..Default::default() };
     s.mirror.write(&[Mirror::encode_batch(&wrong, &touched)]).unwrap();
     s.mirror.flush().unwrap();
     drop(s);
@@ -118,7 +119,7 @@ fn orphans_are_the_leaders_job() {
     assert!(s.tree.get("/e").is_some() && s.report.orphans.is_empty());
     assert_eq!(orphans(&s.tree), [SessionId(77)]);
     let effects = drop_orphans(&mut s.tree);
-    assert!(s.tree.get("/e").is_none() && effects.touched.paths.contains("/e"));
+    assert!(s.tree.get("/e").is_none() && effects.touched.gone.contains("/e"));
     assert_eq!(s.last_zxid, Zxid(1));
 }
 

@@ -33,7 +33,7 @@ fn counts_are_booked_in_place() {
     s.delete("/q/a");
     assert_eq!(s.data(STATS), "count=2,bytes=3");
     assert_eq!(s.tree.get(STATS).unwrap().persisted(), stat);
-    assert!(!s.fx.touched.paths.contains(STATS));
+    assert!(!s.fx.touched.has(&s.tree, STATS));
     assert_eq!(
         s.tree.quota_prefix("/q/b/c"),
         Some(Quota {

@@ -245,11 +245,11 @@ fn options() -> TreeOptions {
 }
 
 /// What differs between two states must have been reported.
-fn check_touched(before: &Dump, after: &Dump, touched: &Touched) {
+fn check_touched(before: &Dump, after: &Dump, tree: &Tree, touched: &Touched) {
     let strip = |n: &super::Full| super::Full { children: BTreeSet::new(), ..n.clone() };
     for path in before.keys().chain(after.keys()) {
         if before.get(path).map(strip) != after.get(path).map(strip) {
-            assert!(touched.paths.contains(&**path), "{path} changed and was not reported");
+            assert!(touched.has(tree, path), "{path} changed and was not reported");
         }
     }
 }
@@ -344,12 +344,12 @@ proptest! {
             prop_assert_eq!(result.err, model.apply(entry));
             let state = dump(&tree);
             prop_assert_eq!(&state, &leader.states[at + 1].nodes);
-            check_touched(&leader.states[at].nodes, &state, &fx.touched);
+            check_touched(&leader.states[at].nodes, &state, &tree, &fx.touched);
             if let Txn::Create(c) = &entry.txn && entry.header.op != OpCode::Create {
                 prop_assert_eq!(result.stat, tree.get(&c.path).map(|n| n.stat()));
             }
             if entry.header.op == OpCode::Error {
-                prop_assert!(fx.touched.paths.is_empty() && fx.fired.is_empty());
+                prop_assert!(fx.touched.is_empty() && fx.fired.is_empty());
             }
         }
         prop_assert_eq!(tree.digest_mismatches(), 0);
