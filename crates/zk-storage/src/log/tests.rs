@@ -132,6 +132,29 @@ fn many_entries_of_one_sync_are_one_write() {
     assert_eq!(len, 16 + (64 << 20));
 }
 
+/// A small batch finds zeros that were written before it, a large one does not write twice what it brings.
+#[test]
+fn zeros_stand_before_small_batches_only() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mut w = LogWriter::new(dir.path(), Zxid(0), LogOptions::default());
+    let on_disk = || fs::metadata(dir.path().join("log.1")).unwrap().blocks() * 512;
+    let (mut written, mut sizes) = (0, Vec::new());
+    for (z, size) in (1..).zip([300_000, 100, 300_000, 100, 100, 2_000_000]) {
+        w.append(Zxid(z), &payload(z, size)).unwrap();
+        w.sync().unwrap();
+        written += size as u64;
+        sizes.push(on_disk());
+        assert!(sizes.last() >= Some(&written));
+    }
+    // The file system may have a few blocks of its own.
+    let near = |blocks: u64, bytes: u64| (bytes..bytes + (64 << 10)).contains(&blocks);
+    let mib = 1 << 20;
+    let due = [300_000, mib, mib, mib, mib, 2_600_300];
+    assert!(sizes.iter().zip(due).all(|(is, due)| near(*is, due)), "{sizes:?} instead of {due:?}");
+    assert_eq!(read(dir.path()).unwrap(), up_to(6));
+}
+
 #[test]
 fn padding_is_that_of_java() {
     // ref: FilePadding.calculateFileSizeWithPadding

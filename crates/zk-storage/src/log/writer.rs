@@ -15,6 +15,8 @@ use crate::names;
 /// and not also a commit of the file system's journal. Measured by
 /// `examples/synclog.rs`.
 const ZERO_AHEAD: u64 = 1 << 20;
+/// Behind a batch of so many bytes no zeros are written: a commit of the journal takes less time than they do.
+const LARGE_BATCH: usize = 128 << 10;
 /// A buffer that one big batch made bigger is given back.
 const KEEP_BUFFER: usize = 4 << 20;
 
@@ -212,7 +214,9 @@ impl LogWriter {
             file.set_len(segment.padded)?;
             segment.len = segment.padded;
         }
-        if end > segment.zeroed && segment.len > end {
+        if end > segment.zeroed && self.pending.len() >= LARGE_BATCH {
+            segment.zeroed = end;
+        } else if end > segment.zeroed && segment.len > end {
             let ahead = segment.len.min(end.next_multiple_of(ZERO_AHEAD));
             let fill = usize::try_from(ahead - segment.written).expect("at most a batch and the zeros");
             self.pending.resize(fill, 0);
