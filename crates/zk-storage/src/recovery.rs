@@ -583,7 +583,7 @@ impl Replay {
 struct Keep<'m> {
     /// Follows the replay.
     mirror: Option<&'m mut Mirror>,
-    /// The names of what changes.
+    /// What changes, for the mirror.
     touched: bool,
     /// The newest records.
     recent: bool,
