@@ -340,9 +340,7 @@ impl Prep {
             }
             other => {
                 let txn = self.part(tree, who, h, other)?;
-                if let Some(node) = self.changes.take() {
-                    places.note(0, node);
-                }
+                places.note(0, self.changes.take());
                 Ok(txn)
             }
         }
@@ -565,9 +563,7 @@ impl Prep {
             let done = if failed { Err(RequestError::EarlierPart) } else { self.part(tree, who, h, request) };
             match done {
                 Ok(txn) => {
-                    if let Some(node) = self.changes.take() {
-                        places.note(subs.len(), node);
-                    }
+                    places.note(subs.len(), self.changes.take());
                     subs.push(SubTxn { op, txn });
                 }
                 // Java stumbles over a null path outside of its own errors, and

@@ -332,25 +332,14 @@ impl Worker {
                     table.add_counted(c.slot, watch.kind, watch.place());
                 }
                 drop(table);
-                let mut i = c.inner.borrow_mut();
-                c.answered(&mut i, &frames, micros);
-                i.out.extend_from_slice(&frames);
-                i.closing |= close;
-                drop(i);
-                self.mark(&c);
+                self.reply(&c, micros, |out| out.extend_from_slice(&frames));
+                c.inner.borrow_mut().closing |= close;
             }
             Output::Applied(applied) => {
                 let Some(c) = self.conn(applied.conn) else {
                     return self.count(|t| t.stale_replies += 1);
                 };
-                let mut i = c.inner.borrow_mut();
-                let mut out = std::mem::take(&mut i.out);
-                let start = out.len();
-                applied.encode(&mut out);
-                c.answered(&mut i, &out[start..], micros);
-                i.out = out;
-                drop(i);
-                self.mark(&c);
+                self.reply(&c, micros, |out| applied.encode(out));
             }
             Output::WatchQuery { conn, xid, zxid, kind, path, node, remove } => {
                 let Some(c) = self.conn(conn) else { return };
@@ -361,13 +350,7 @@ impl Worker {
                     false => table.contains(c.slot, kind, at),
                 };
                 drop(table);
-                let mut frame = BytesMut::new();
-                read::watch_answer(&mut frame, xid, zxid, found);
-                let mut i = c.inner.borrow_mut();
-                c.answered(&mut i, &frame, micros);
-                i.out.extend_from_slice(&frame);
-                drop(i);
-                self.mark(&c);
+                self.reply(&c, micros, |out| read::watch_answer(out, xid, zxid, found));
             }
             Output::Refused { conn } => {
                 if let Some(c) = self.conn(conn) {
@@ -499,6 +482,18 @@ impl Worker {
     fn each(&self, mut f: impl FnMut(&Rc<Conn>)) {
         let slots: Ref<'_, Slots> = self.slots.borrow();
         slots.conns.iter().flatten().for_each(&mut f);
+    }
+
+    /// The core's answer to a connection, as it is written into its buffer.
+    fn reply(&self, conn: &Rc<Conn>, micros: u64, write: impl FnOnce(&mut BytesMut)) {
+        let mut i = conn.inner.borrow_mut();
+        let mut out = std::mem::take(&mut i.out);
+        let start = out.len();
+        write(&mut out);
+        conn.answered(&mut i, &out[start..], micros);
+        i.out = out;
+        drop(i);
+        self.mark(conn);
     }
 
     fn mark(&self, conn: &Rc<Conn>) {

@@ -1341,12 +1341,10 @@ impl Member {
                 }
             }
             P::Applied(applied) => {
-                let at = place(applied.conn);
-                let Some(served) = live.conns.get_mut(&at) else { return };
-                served.pending = served.pending.saturating_sub(1);
                 let mut frames = BytesMut::new();
                 applied.encode(&mut frames);
-                w.to_client(at, from, ToClient::Frames(frames.freeze()));
+                let (conn, frames) = (applied.conn, frames.freeze());
+                self.route(w, P::Reply { conn, frames, watches: Vec::new(), close: false });
             }
             P::Close { conn } => {
                 if live.conns.contains_key(&place(conn)) {

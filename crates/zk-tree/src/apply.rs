@@ -165,9 +165,11 @@ pub struct Places {
 
 impl Places {
     /// The node that the part of this number changes; parts come in order, and some may be left out.
-    pub fn note(&mut self, part: usize, node: NodeId) {
-        self.parts.resize(part, None);
-        self.parts.push(Some(node));
+    pub fn note(&mut self, part: usize, node: Option<NodeId>) {
+        if node.is_some() {
+            self.parts.resize(part, None);
+            self.parts.push(node);
+        }
     }
 
     fn of(&self, part: usize) -> Option<NodeId> {
@@ -480,20 +482,20 @@ impl Tree {
     /// ref: DataTree.setACL.
     fn set_acl(
         &mut self,
-        path: &Arc<str>,
+        path: &str,
         acl: Option<&[Acl]>,
         version: i32,
         fx: &mut Effects,
     ) -> Result<Stat, ErrorCode> {
         let id = self.store.find(path).ok_or(ErrorCode::NoNode)?;
-        self.replace_acl(id, &shown(path), acl, Some(version), fx);
+        self.replace_acl(id, path, acl, Some(version), fx);
         Ok(self.node(id).stat())
     }
 
     fn replace_acl(
         &mut self,
         id: NodeId,
-        path: &Arc<str>,
+        path: &str,
         acl: Option<&[Acl]>,
         version: Option<i32>,
         fx: &mut Effects,

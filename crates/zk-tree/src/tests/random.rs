@@ -263,9 +263,9 @@ fn places(tree: &Tree, entry: &LogEntry, guesses: &[u32]) -> Places {
     let mut places = Places::default();
     for (n, (path, guess)) in paths.into_iter().zip(guesses.iter().cycle()).enumerate() {
         match (guess, tree.get(path)) {
-            (0..4, Some(node)) => places.note(n, node.id()),
+            (0..4, Some(node)) => places.note(n, Some(node.id())),
             (4..8, _) => {}
-            (guess, _) => places.note(n, NodeId(guess % 12)),
+            (guess, _) => places.note(n, Some(NodeId(guess % 12))),
         }
     }
     places
